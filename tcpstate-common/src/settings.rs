@@ -1,0 +1,144 @@
+//! What the loader writes into the programs' read-only globals before they run.
+//!
+//! The verifier knows these values when it loads a program, so a branch they
+//! rule out costs nothing at run time.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Name of the global that holds [`Offsets`].
+pub const OFFSETS: &str = "OFFSETS";
+/// Name of the global that holds [`Filter`].
+pub const FILTER: &str = "FILTER";
+/// Name of the global that holds [`Options`].
+pub const OPTIONS: &str = "OPTIONS";
+
+/// A field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets of kernel structure fields, from the running kernel's BTF.
+/// [`ABSENT`] where the kernel has no such field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(
+    missing_docs,
+    reason = "each field is named struct_field after the kernel's"
+)]
+pub struct Offsets {
+    pub sock_common_skc_daddr: u32,
+    pub sock_common_skc_rcv_saddr: u32,
+    pub sock_common_skc_dport: u32,
+    pub sock_common_skc_num: u32,
+    pub sock_common_skc_family: u32,
+    pub sock_common_skc_state: u32,
+    pub sock_common_skc_net: u32,
+    pub sock_common_skc_v6_daddr: u32,
+    pub sock_common_skc_v6_rcv_saddr: u32,
+    pub sock_common_skc_cookie: u32,
+    pub sock_common_skc_flags: u32,
+    pub sock_sk_protocol: u32,
+    pub sock_sk_shutdown: u32,
+    pub sock_sk_err: u32,
+    pub sock_sk_socket: u32,
+    pub inet_sock_inet_sport: u32,
+    pub net_ns_inum: u32,
+    pub socket_file: u32,
+    pub socket_sk: u32,
+    /// `file.f_count` (atomic, released at 0), Linux up to 6.12.
+    pub file_f_count: u32,
+    /// `file.f_ref` (released when negative), Linux 6.13 and later.
+    pub file_f_ref: u32,
+    pub file_f_inode: u32,
+    pub file_private_data: u32,
+    pub inode_i_mode: u32,
+    pub inode_i_ino: u32,
+    /// 4 or 8.
+    pub inode_i_ino_size: u32,
+    /// `struct socket` to `struct inode` in `struct socket_alloc`.
+    pub socket_alloc_vfs_inode: u32,
+    pub inet_timewait_sock_tw_substate: u32,
+    pub inet_timewait_sock_tw_sport: u32,
+    pub task_struct_files: u32,
+    pub files_struct_fdt: u32,
+    pub fdtable_max_fds: u32,
+    pub fdtable_fd: u32,
+    /// Number of arguments of `btf_trace_tcp_send_reset` without the context:
+    /// 2, or 3 when the kernel gives a reason.
+    pub tcp_send_reset_args: u32,
+}
+
+/// How many ports a [`Filter`] can hold on each side.
+pub const FILTER_PORTS: usize = 16;
+/// How many networks a [`Filter`] can hold on each side.
+pub const FILTER_NETS: usize = 8;
+
+/// A network: the first `bits` bits of `addr`, IPv4 written v4-mapped.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Net {
+    /// Bytes that an address must have after masking, in network order.
+    pub addr: [u8; 16],
+    /// Which bits count.
+    pub mask: [u8; 16],
+}
+
+/// Which transitions the kernel side lets through. It decides only what a
+/// single event can decide; user space applies the whole filter to the
+/// connection. A port or address that an event does not know yet passes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Filter {
+    /// 0 = every family, else `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u32,
+    /// 0 = every network namespace, else its inode number.
+    pub netns: u32,
+    /// How many of `lports` count; 0 = every port.
+    pub lport_count: u32,
+    /// How many of `rports` count; 0 = every port.
+    pub rport_count: u32,
+    /// How many of `lnets` count; 0 = every address.
+    pub lnet_count: u32,
+    /// How many of `rnets` count; 0 = every address.
+    pub rnet_count: u32,
+    /// Local ports, host order.
+    pub lports: [u16; FILTER_PORTS],
+    /// Remote ports, host order.
+    pub rports: [u16; FILTER_PORTS],
+    /// Local networks.
+    pub lnets: [Net; FILTER_NETS],
+    /// Remote networks.
+    pub rnets: [Net; FILTER_NETS],
+}
+
+/// How the programs deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Options {
+    /// The reader is woken when the producer position crosses a multiple of
+    /// this many bytes; a power of two. One wake-up costs the traced task more
+    /// than the whole record, so there is none per event.
+    pub wake_bytes: u64,
+}
+
+/// One CPU's counters, in a memory-mappable array indexed by CPU number.
+/// Monotonic, never reset.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Counters {
+    /// Records the programs wanted to send.
+    pub seen: u64,
+    /// Of these, lost because the ring buffer was full.
+    pub ring_full: u64,
+    /// Events of protocols that are not TCP (MPTCP parents, SCTP, DCCP): not
+    /// in `seen`.
+    pub foreign: u64,
+    /// Events the filter refused: not in `seen`.
+    pub filtered: u64,
+    /// Zero; fills the cache line, so that CPUs do not share one.
+    pub reserved: [u64; 4],
+}

@@ -1,0 +1,218 @@
+//! Bytes to [`Record`]: total, without panic and without `unsafe`.
+//!
+//! It knows the wire layout and nothing of connections. Whatever the kernel
+//! wrote is a plain number until it has been checked here; what does not check
+//! is an error that keeps the bad value.
+
+use std::fmt;
+
+use tcpstate_common::{
+    record::{Task, Tuple, how},
+    state::TcpState,
+};
+
+/// `CLOCK_MONOTONIC` in nanoseconds, as `bpf_ktime_get_ns` reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KtimeNs(pub u64);
+
+impl KtimeNs {
+    /// Nanoseconds from `earlier` to `self`; 0 when the two came from CPUs
+    /// whose records overtook each other.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Kernel address of a socket: an identity only together with a birth time,
+/// because the kernel reuses it within milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SockAddr64(pub u64);
+
+/// Address family of the socket. A v4-mapped connection is `Inet6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `AF_INET`
+    Inet,
+    /// `AF_INET6`
+    Inet6,
+}
+
+/// Bits of [`tcpstate_common::record::how`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct How(pub u8);
+
+impl How {
+    /// Whether every bit of `bits` is set.
+    #[must_use]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// The socket's family.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        if self.has(how::INET6) {
+            Family::Inet6
+        } else {
+            Family::Inet
+        }
+    }
+}
+
+/// What a socket table entry is: one connection passes through all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketKind {
+    /// `struct sock`
+    Full,
+    /// `struct inet_timewait_sock`
+    Minisocket,
+    /// `struct request_sock`
+    Request,
+}
+
+/// One decoded record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When, by the kernel's clock.
+    pub at: KtimeNs,
+    /// Low bits of the loss counter when the record was reserved.
+    pub lost: u16,
+    /// What.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A socket changed state (or did not: old may equal new).
+    Transition(Transition),
+    /// accept() returned the socket to the task.
+    Accepted(SockAddr64, Task),
+    /// The last descriptor went and the task runs `__tcp_close`.
+    CloseCalled(SockAddr64, Task),
+    /// A RST left.
+    ResetSent(ResetSent),
+    /// A valid RST arrived.
+    ResetReceived(SockAddr64),
+    /// The full socket is gone.
+    Destroyed(SockAddr64),
+    /// What a socket is now, without a transition.
+    Snapshot(Snapshot),
+    /// A walk over the socket tables begins, is complete, or broke off.
+    Sweep(SweepPhase),
+}
+
+/// `inet_sock_set_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Whose.
+    pub sk: SockAddr64,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// As the socket had it; see [`crate::track`] for when it is incomplete.
+    pub tuple: Tuple,
+    /// Left.
+    pub old: TcpState,
+    /// Entered.
+    pub new: TcpState,
+    /// The socket at that instant.
+    pub how: How,
+    /// `sk_err` on `-> CLOSE`, else 0.
+    pub err: u8,
+    /// Who caused it, where a task did.
+    pub task: Option<Task>,
+}
+
+/// `tcp_send_reset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetSent {
+    /// Whose; `None` when no socket matched.
+    pub sk: Option<SockAddr64>,
+    /// `enum sk_rst_reason`, where the kernel gives one.
+    pub reason: Option<u32>,
+    /// We aborted; otherwise it answers a segment.
+    pub active: bool,
+}
+
+/// A socket seen in a walk, or looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Which; `None` when the source does not tell addresses.
+    pub sk: Option<SockAddr64>,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// As it is now.
+    pub tuple: Tuple,
+    /// A minisocket's is its substate, a request's is `SYN_RECV`.
+    pub state: TcpState,
+    /// Which of the three structures.
+    pub kind: SocketKind,
+    /// The socket now.
+    pub how: How,
+    /// Inode number of the socket's file, 0 without one.
+    pub inode: u64,
+    /// Socket cookie, 0 when it has none yet.
+    pub cookie: u64,
+}
+
+/// A walk's brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SweepPhase {
+    /// Snapshots follow.
+    Begin,
+    /// The walk is complete.
+    End,
+    /// The walk broke off.
+    Failed,
+}
+
+/// Why bytes are not a record. Keeps the value that was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DecodeError {
+    /// Fewer bytes than the record says it has (or than a header needs).
+    Truncated {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes needed.
+        need: usize,
+    },
+    /// A kind this version does not know; the record can be stepped over.
+    UnknownKind(u8),
+    /// A known kind with a length that is not its own, in units of eight bytes.
+    WrongLength {
+        /// The record's kind.
+        kind: u8,
+        /// What its header says.
+        words: u8,
+    },
+    /// A state number that is none.
+    UnknownState(u8),
+    /// A value of `Snapshot::kind` or `Sweep::phase` that is none.
+    UnknownValue {
+        /// The record's kind.
+        kind: u8,
+        /// What stood there.
+        value: u8,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { have, need } => {
+                write!(f, "record cut short: {have} of {need} bytes")
+            }
+            Self::UnknownKind(kind) => write!(f, "unknown record kind {kind}"),
+            Self::WrongLength { kind, words } => {
+                write!(f, "record of kind {kind} with a length of {words} words")
+            }
+            Self::UnknownState(number) => write!(f, "unknown TCP state {number}"),
+            Self::UnknownValue { kind, value } => {
+                write!(f, "record of kind {kind} with an unknown value {value}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}

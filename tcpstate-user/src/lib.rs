@@ -1,0 +1,30 @@
+//! tcpstate: which process leaks sockets, how long sockets really stay in each
+//! TCP state, and who closed them.
+//!
+//! The modules, in the order in which one event passes through them. A stage
+//! knows the type it receives and the type it returns, not its neighbours;
+//! [`run`] is the one file that names them all.
+//!
+//! | module | what it does | takes | gives |
+//! |---|---|---|---|
+//! | [`cli`] | what was asked | arguments | [`cli::Command`] |
+//! | [`attach`] | hooks tried, chosen, refused; offsets; counters | settings | [`attach::Session`] |
+//! | [`source`] | bytes arrive: live ring or recording | kernel, file | record bytes |
+//! | [`seed`] | what existed before, and again after a loss | socket tables | record bytes |
+//! | [`decode`] | bytes become a record, or a counted error | bytes | [`decode::Record`] |
+//! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
+//! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
+//! | [`sink`] | how it is written | [`track::Change`] | text |
+//! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
+//! | [`run`] | the one file that names every stage | | |
+
+pub mod attach;
+pub mod cli;
+pub mod decode;
+pub mod doctor;
+pub mod run;
+pub mod seed;
+pub mod sink;
+pub mod source;
+pub mod track;
+pub mod view;

@@ -1,0 +1,126 @@
+//! What the tracker tells: one change of state of one connection, complete.
+
+use std::fmt;
+
+use tcpstate_common::{record::Tuple, state::TcpState};
+
+use crate::decode::{Family, KtimeNs, SockAddr64, SocketKind};
+
+/// One lifetime of one connection, across full socket, minisocket and request.
+///
+/// Printed, it is the same string on every line of the connection and in every
+/// replay of it. Of the address only the bits below the granularity of kernel
+/// address randomisation are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    /// When the connection was first seen.
+    pub birth: KtimeNs,
+    /// Its first kernel address.
+    pub sk: SockAddr64,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:06x}", self.birth.0, (self.sk.0 >> 6) & 0xff_ffff)
+    }
+}
+
+/// Time between entering and leaving a state, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dwell {
+    /// Both ends were seen.
+    Exact(u64),
+    /// The entry was before the trace, or records were lost in between.
+    AtLeast(u64),
+    /// Nothing true can be said.
+    Unknown,
+}
+
+/// The process at a connection's origin: it called connect, listen or accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread name at that moment: any bytes, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// What ended a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The application closed its last descriptor (or exited).
+    Close,
+    /// The application called shutdown().
+    Shutdown,
+    /// The peer's FIN arrived.
+    PeerFin,
+    /// The peer acknowledged our FIN.
+    FinAcked,
+    /// We sent a RST.
+    ResetSent,
+    /// The peer sent a RST.
+    ResetReceived,
+    /// connect() was answered by a RST.
+    Refused,
+    /// Retransmissions, keepalive or user timeout ran out.
+    Timeout,
+    /// ICMP said the peer cannot be reached.
+    Unreachable,
+    /// No local port was free for connect().
+    NoPort,
+    /// `ss -K` or `SOCK_DESTROY`.
+    Killed,
+    /// The socket left the kernel's tables while records were being lost.
+    Unseen,
+}
+
+impl Cause {
+    /// The name printed in tables and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::PeerFin => "peer_fin",
+            Self::FinAcked => "fin_acked",
+            Self::ResetSent => "reset_sent",
+            Self::ResetReceived => "reset_received",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::NoPort => "no_port",
+            Self::Killed => "killed",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+/// One change of state of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: KtimeNs,
+    /// Whose.
+    pub conn: ConnId,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Of the socket; v4-mapped is `Inet6`.
+    pub family: Family,
+    /// The connection's own, on every line. A port of 0 is not known, an
+    /// unspecified remote address with port 0 likewise.
+    pub tuple: Tuple,
+    /// Left.
+    pub old: TcpState,
+    /// Entered.
+    pub new: TcpState,
+    /// Time spent in `old`.
+    pub dwell: Dwell,
+    /// What it was when it changed.
+    pub kind: SocketKind,
+    /// Who connected, listened or accepted; `None` when not known (yet).
+    pub origin: Option<Process>,
+    /// What ended `old`, where something did.
+    pub cause: Option<Cause>,
+    /// `enum sk_rst_reason`, where a RST ended it and the kernel gives one.
+    pub reset_reason: Option<u32>,
+}
