@@ -24,6 +24,7 @@ pub mod decode;
 pub mod doctor;
 pub mod run;
 pub mod seed;
+pub mod session;
 pub mod sink;
 pub mod source;
 pub mod track;
