@@ -19,7 +19,6 @@ use tokio::{
 const BACKSTOP: Duration = Duration::from_millis(50);
 
 /// The ring buffer of one session.
-#[derive(Debug)]
 pub struct LiveRing {
     ring: AsyncFd<RingBuf<MapData>>,
     tick: Interval,
@@ -34,10 +33,11 @@ impl LiveRing {
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
         let mut tick = interval(BACKSTOP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
-            ring: AsyncFd::with_interest(ring, Interest::READABLE)?,
-            tick,
-        })
+        // SAFETY: the ring owns its descriptor and gives the same one until it is
+        // dropped; `AsyncFd` drops it only after its own registration.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(|refused| refused.into_parts().1)?;
+        Ok(Self { ring, tick })
     }
 
     /// Returns when the ring is worth reading: it was filled enough for the
