@@ -16,6 +16,8 @@ mod table;
 mod untrusted;
 
 #[cfg(test)]
+mod flushing;
+#[cfg(test)]
 mod golden;
 
 use std::{io, io::Write};

@@ -141,3 +141,105 @@ fn shown(text: &str) -> String {
     Untrusted::new(text.as_bytes()).term(&mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::{
+        doctor::{Btf, Capability, DoctorReport, Refusal, SignalRow},
+        session::EndInfo,
+    };
+
+    fn report() -> DoctorReport {
+        let capability = |name: &str, held| Capability {
+            name: name.to_owned(),
+            held,
+        };
+        let row = |signal: &str, chosen: Option<&str>, without: &str| SignalRow {
+            signal: signal.to_owned(),
+            chosen: chosen.map(str::to_owned),
+            refused: vec![Refusal {
+                hook: "fexit inet_csk_accept".to_owned(),
+                reason: "no \x1b[31mtrampoline".to_owned(),
+            }],
+            without: without.to_owned(),
+        };
+        DoctorReport {
+            kernel: "6.1.0-1-amd64".to_owned(),
+            btf: Btf::Found("/sys/kernel/btf/vmlinux".to_owned()),
+            capabilities: vec![
+                capability("CAP_BPF", true),
+                capability("CAP_PERFMON", false),
+            ],
+            lockdown: None,
+            signals: vec![
+                row(
+                    "transition",
+                    Some("raw_tp inet_sock_set_state"),
+                    "nothing works",
+                ),
+                row("accepted", None, "the accepting process"),
+            ],
+            ring_bytes: 16 << 20,
+            advice: vec!["Run as root.".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_report_reads_from_facts_to_advice() {
+        let expected = "\
+kernel                6.1.0-1-amd64
+BTF                   /sys/kernel/btf/vmlinux
+capabilities          CAP_BPF
+not held              CAP_PERFMON
+lockdown              not told
+ring buffer           16 MiB
+
+SIGNAL                HOOK
+transition            raw_tp inet_sock_set_state
+                      not fexit inet_csk_accept: no \\u{1b}[31mtrampoline
+accepted              -
+                      not fexit inet_csk_accept: no \\u{1b}[31mtrampoline
+
+Cannot be measured here:
+accepted              the accepting process
+
+What to do:
+- Run as root.
+";
+        assert_eq!(
+            String::from_utf8(super::table(&report())).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn the_report_comes_back_from_json() {
+        let line = super::json(&report());
+        assert!(line.iter().all(|&byte| byte == b'\n' || byte >= b' '));
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value["type"], "doctor");
+        assert_eq!(
+            serde_json::from_value::<DoctorReport>(value).unwrap(),
+            report()
+        );
+    }
+
+    #[test]
+    fn the_end_says_what_was_lost_and_why() {
+        let mut info = EndInfo {
+            seen: 10,
+            delivered: 7,
+            transitions: 6,
+            connections: 2,
+            ..EndInfo::default()
+        };
+        let fine = "6 transitions of 2 connections, nothing lost";
+        assert_eq!(super::end(&info), fine);
+        info.lost = BTreeMap::from([("ring_full".to_owned(), 3), ("stopped".to_owned(), 0)]);
+        info.undecodable = 1;
+        let lossy = "6 transitions of 2 connections; 3 of 10 records lost: 3 ring_full; 1 records could not be decoded";
+        assert_eq!(super::end(&info), lossy);
+    }
+}

@@ -236,9 +236,8 @@ mod tests {
 
     #[test]
     fn a_thread_name_ends_at_its_first_nul() {
-        let comm = Untrusted::comm(b"nginx\0leftovers\0");
-        assert_eq!(written(|out| drop(comm.term(out))), "nginx");
-        let full = Untrusted::comm(b"sixteen bytes ok");
-        assert_eq!(written(|out| drop(full.term(out))), "sixteen bytes ok");
+        let text = |comm: &[u8; 16]| written(|out| Untrusted::comm(comm).json(out));
+        assert_eq!(text(b"nginx\0leftovers\0"), "\"nginx\"");
+        assert_eq!(text(b"sixteen bytes ok"), "\"sixteen bytes ok\"");
     }
 }
