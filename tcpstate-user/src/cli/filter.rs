@@ -16,7 +16,7 @@ use crate::decode::Family;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct Connections {
-    /// Local ports
+    /// Local ports, comma-separated
     #[arg(short = 'L', long = "lport", value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub lports: Vec<u16>,
     /// Remote ports
@@ -106,11 +106,10 @@ impl Connections {
     /// kernel side, what to change.
     pub(super) fn check(&self) -> Result<(), String> {
         check_counts(self)?;
-        let six = |nets: &[IpNet]| nets.iter().find(|net| net.addr().is_ipv6()).copied();
-        if self.ipv4 {
-            if let Some(net) = six(&self.lnets).or_else(|| six(&self.rnets)) {
-                return Err(format!("-4 never matches the IPv6 network {net}: drop one"));
-            }
+        let mut nets = self.lnets.iter().chain(&self.rnets);
+        let six = nets.find(|net| self.ipv4 && net.addr().is_ipv6());
+        if let Some(net) = six {
+            return Err(format!("-4 never matches the IPv6 network {net}: drop one"));
         }
         if only_four(&self.lnets) && only_six(&self.rnets)
             || only_six(&self.lnets) && only_four(&self.rnets)

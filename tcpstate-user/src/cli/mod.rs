@@ -24,6 +24,7 @@ use crate::sink::Format;
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpstate",
+    bin_name = "tcpstate",
     version,
     about = "How long TCP sockets really stay in each state, and who closed them",
     after_help = "Needs root (or CAP_BPF and CAP_PERFMON). `tcpstate doctor` says what this kernel allows.",
@@ -70,14 +71,21 @@ pub struct Trace {
         long,
         value_enum,
         default_value = "table",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = "Output"
     )]
     pub output: Format,
     /// Colour: auto is off in a pipe and when `NO_COLOR` is set
-    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
     pub color: Color,
     /// Read a recording instead of the kernel
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["for", "ring_size", "no_accept_syscalls", "verbose"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["for", "ring_size", "no_accept_syscalls"], help_heading = "Tracing")]
     pub replay: Option<PathBuf>,
 }
 
@@ -180,7 +188,7 @@ impl Color {
 /// # Errors
 ///
 /// What is wrong with them, or the help or version text that was asked for; its
-/// `exit_code` is 2 or 0. [`one_line`] shortens it.
+/// `exit_code` is 2 or 0. [`complaint`] says what to print.
 pub fn parse_from<I, T>(args: I) -> Result<Command, clap::Error>
 where
     I: IntoIterator<Item = T>,
@@ -199,14 +207,19 @@ where
 }
 
 /// A usage error as one line without a line break: what is wrong, what is
-/// allowed, what was probably meant.
+/// allowed, what was probably meant. `None` when the error is a help or version
+/// text, which `clap::Error::print` shows as it is.
 #[must_use]
-pub fn one_line(error: &clap::Error) -> String {
+pub fn complaint(error: &clap::Error) -> Option<String> {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return None;
+    }
     let text = error.render().to_string();
-    text.lines()
+    let lines: Vec<_> = text
+        .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+        .collect();
+    Some(lines.join(" ").replace(" tip: ", "; tip: "))
 }

@@ -12,7 +12,7 @@ use std::{
 use super::{Filter, FilterSpec, Netns, Record, Trace, filter::Connections};
 
 /// `NSFS_MAGIC`: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h#L86>
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Why a filter cannot be used here. A usage error.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ fn inode_of_file(path: &Path) -> Result<u32, ResolveError> {
     let not_netns = || ResolveError::NotNetns(path.to_owned());
     // Looked at before it is opened: opening a pipe would wait for a writer.
     let found = rustix::fs::statfs(path).map_err(|errno| not_there(errno.into()))?;
-    if i64::from(found.f_type) != NSFS_MAGIC {
+    if found.f_type != NSFS_MAGIC {
         return Err(not_netns());
     }
     let file = File::open(path).map_err(not_there)?;

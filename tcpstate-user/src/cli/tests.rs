@@ -4,7 +4,7 @@ use clap::error::ErrorKind;
 use tcpstate_common::state::TcpState;
 
 use super::{
-    Color, Command, Filter, FilterSpec, Netns, Record, ReportFormat, Trace, one_line, parse_from,
+    Color, Command, Filter, FilterSpec, Netns, Record, ReportFormat, Trace, complaint, parse_from,
 };
 use crate::{decode::Family, sink::Format};
 
@@ -38,7 +38,7 @@ fn spec(options: &str) -> FilterSpec {
 fn refused(line: &str) -> String {
     let error = parse(line).expect_err(line);
     assert_eq!(error.exit_code(), 2, "{line}");
-    let text = one_line(&error);
+    let text = complaint(&error).expect(line);
     assert!(text.starts_with("error: "), "{text}");
     assert!(!text.contains('\n') && !text.contains("Usage"), "{text}");
     text
@@ -159,6 +159,10 @@ fn a_filter_that_nothing_can_pass_is_refused_with_what_to_do() {
         ("trace -o yaml", "possible values: table, wide, json, csv"),
         ("trace --replay f --for 3s", "cannot be used with"),
         ("trace --nonsense", "unexpected argument"),
+        (
+            "trace --ring-siz 64K",
+            "; tip: a similar argument exists: '--ring-size'",
+        ),
         ("record", "--output"),
         ("record -o f --comm x", "unexpected argument"),
         ("tracer", "unrecognized subcommand"),
@@ -211,6 +215,7 @@ fn help_and_version_are_no_errors() {
     ] {
         let text = parse(line).expect_err(line);
         assert_eq!((text.kind(), text.exit_code()), (kind, 0));
+        assert_eq!(complaint(&text), None);
     }
 }
 

@@ -14,15 +14,15 @@ pub(super) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
     let seconds = millis / 1_000;
     match ns {
         0..1_000 => number(ns, "ns", out),
-        ..1_000_000 => number(micros, "µs", out),
-        ..10_000_000 => point(millis, micros % 1_000, 3, "ms", out),
-        ..100_000_000 => point(millis, micros % 1_000 / 100, 1, "ms", out),
-        ..1_000_000_000 => number(millis, "ms", out),
-        ..10_000_000_000 => point(seconds, millis % 1_000, 3, "s", out),
-        ..100_000_000_000 => point(seconds, millis % 1_000 / 100, 1, "s", out),
+        1_000..1_000_000 => number(micros, "µs", out),
+        1_000_000..10_000_000 => point(millis, micros % 1_000, 3, "ms", out),
+        10_000_000..100_000_000 => point(millis, micros % 1_000 / 100, 1, "ms", out),
+        100_000_000..1_000_000_000 => number(millis, "ms", out),
+        1_000_000_000..10_000_000_000 => point(seconds, millis % 1_000, 3, "s", out),
+        10_000_000_000..100_000_000_000 => point(seconds, millis % 1_000 / 100, 1, "s", out),
         _ => clock(seconds, out),
     }
-    let two_byte_letters = usize::from(ns >= 1_000 && ns < 1_000_000);
+    let two_byte_letters = usize::from((1_000..1_000_000).contains(&ns));
     out.len() - start - two_byte_letters
 }
 

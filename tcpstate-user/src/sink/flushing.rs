@@ -24,7 +24,7 @@ impl io::Write for &mut Pipe {
     }
 }
 
-fn sink<'a>(pipe: &'a mut Pipe, format: Format) -> Sink<&'a mut Pipe> {
+fn sink(pipe: &mut Pipe, format: Format) -> Sink<&mut Pipe> {
     Sink::new(format, pipe, false, &SessionInfo::default())
 }
 

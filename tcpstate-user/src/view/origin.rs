@@ -1,5 +1,5 @@
 //! The decision about a connection's process, which on the server side comes
-//! only with accept(): lines wait for it.
+//! only with `accept()`: lines wait for it.
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map::Entry};
@@ -10,11 +10,11 @@ use crate::{
     track::{Change, ConnId, Process},
 };
 
-/// Lines held per connection. From birth to accept() a connection makes three
-/// (LISTEN, SYN_RECV, ESTABLISHED); one that nobody accepts makes four more.
+/// Lines held per connection. From birth to `accept()` a connection makes three
+/// (`LISTEN`, `SYN_RECV`, `ESTABLISHED`); one that nobody accepts makes four more.
 const LINES_PER_CONNECTION: usize = 8;
 
-/// Lines held in total: 8 to 10 MB.
+/// Lines held in total: at most 20 MB, when they are two per connection.
 const LINES: usize = 1 << 16;
 
 #[derive(Debug)]

@@ -126,7 +126,7 @@ impl<'a> Row<'a> {
         self.out.push(b'\n');
     }
 
-    /// CLOSE_WAIT is the one state that lasts only because somebody forgot.
+    /// `CLOSE_WAIT` is the one state that lasts only because somebody forgot.
     fn state(&mut self, state: TcpState) {
         let name = state.name();
         match state {
