@@ -107,7 +107,7 @@ fn socket_of_fd(fd: u32) -> Sock {
 /// Sends that the current task did something with a socket.
 #[inline(always)]
 pub(crate) fn in_task(kind: u8, sk: Sock) {
-    if filter::keep_socket(sk) {
+    if filter::keep(sk) {
         emit(kind, 0, |header| InTask {
             header,
             ktime: now(),

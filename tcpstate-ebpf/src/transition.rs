@@ -32,28 +32,13 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
         count_foreign();
         return;
     }
-    let family = sk.family();
-    let netns = sk.netns();
-    let tuple = sk.tuple(family);
-    if !filter::keep(family, netns, &tuple) {
+    if !filter::keep(sk) {
         return;
     }
-    let (old, new) = (ctx.arg::<u8>(1), ctx.arg::<u8>(2));
-    let mut how = Sock::how_family(family);
-    if closes(old, new) {
-        how |= sk.how_closed();
-    }
-    let err = if new == CLOSE { sk.err() } else { 0 };
-    let record = |header: Header| Transition {
-        header,
-        ktime: now(),
-        sk: sk.0,
-        tuple,
-        old,
-        new,
-        how,
-        err,
-    };
+    let (old, new) = (ctx.arg(1), ctx.arg(2));
+    let how = if closes(old, new) { sk.how_closed() } else { 0 };
+    let netns = sk.netns();
+    let record = |header| transition_record(header, sk, [old, new, how]);
     if caused_by_current_task(old, new, how) {
         emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {
             transition: record(header),
@@ -61,6 +46,21 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
         });
     } else {
         emit(kind::TRANSITION, netns, record);
+    }
+}
+
+#[inline(always)]
+fn transition_record(header: Header, sk: Sock, [old, new, how]: [u8; 3]) -> Transition {
+    let family = sk.family();
+    Transition {
+        header,
+        ktime: now(),
+        sk: sk.0,
+        tuple: sk.tuple(family),
+        old,
+        new,
+        how: how | Sock::how_family(family),
+        err: if new == CLOSE { sk.err() } else { 0 },
     }
 }
 
