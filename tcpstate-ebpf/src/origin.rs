@@ -1,4 +1,4 @@
-//! A task that gets a socket from accept(). (One that gets it from connect()
+//! A task that gets a socket from `accept`. (One that gets it from `connect`
 //! is seen by its transition.)
 
 use aya_ebpf::{
@@ -67,7 +67,7 @@ fn accepted(child: u64) {
     }
 }
 
-/// A return value of accept(): a file descriptor of the current task when it
+/// A return value of `accept`: a file descriptor of the current task when it
 /// is not negative.
 #[inline(always)]
 fn accepted_fd(returned: i64) {

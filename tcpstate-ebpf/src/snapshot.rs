@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tcpstate_common::{
-    record::{Header, Snapshot, kind, socket_kind},
+    record::{Header, Snapshot, kind, socket_kind, words_of},
     state::TcpState,
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
         bpf_seq_write(
             (*meta).seq,
             (&raw const snapshot).cast(),
-            const { size_of::<Snapshot>() as u32 },
+            u32::from(words_of::<Snapshot>()) * 8,
         );
     }
     0
