@@ -19,7 +19,7 @@ pub(crate) fn destroyed(ctx: RawTracePointContext) {
 /// Sends that something happened to a socket, and no more.
 #[inline(always)]
 pub(crate) fn on_socket(kind: u8, sk: Sock) {
-    if filter::keep_socket(sk) {
+    if filter::keep(sk) {
         emit(kind, 0, |header| OnSocket {
             header,
             ktime: now(),

@@ -58,14 +58,12 @@ pub(crate) fn count_filtered() {
 }
 
 /// One event of a protocol that is not TCP.
-#[cold]
 #[inline(never)]
 pub(crate) fn count_foreign() {
     count(offset_of!(Counters, foreign));
     debug!(&(), "state change of a socket that is not TCP");
 }
 
-#[cold]
 #[inline(never)]
 fn lose(kind: u8) {
     count(offset_of!(Counters, ring_full));

@@ -4,10 +4,7 @@
 //! does not have yet passes, and user space filters connections. Every limit is
 //! a read-only global, so a filter that is not set is dead code to the verifier.
 
-use tcpstate_common::{
-    record::Tuple,
-    settings::{FILTER_NETS, FILTER_PORTS, Net},
-};
+use tcpstate_common::settings::{FILTER_NETS, FILTER_PORTS, Net};
 
 use crate::{
     emit,
@@ -15,39 +12,31 @@ use crate::{
     sock::{Sock, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
 };
 
-/// Whether a record about a socket with these properties is wanted; counts it
-/// when not.
+/// Whether a record about this socket is wanted; counts it when not. No socket
+/// (0) is no connection, so no filter lets it pass.
 #[inline(always)]
-pub(crate) fn keep(family: u16, netns: u32, tuple: &Tuple) -> bool {
-    let kept = family_passes(family)
-        && netns_passes(netns)
-        && port_passes(tuple.lport, setting(&FILTER.lport_count), &FILTER.lports)
-        && port_passes(tuple.rport, setting(&FILTER.rport_count), &FILTER.rports)
-        && addr_passes(&tuple.laddr, setting(&FILTER.lnet_count), &FILTER.lnets)
-        && addr_passes(&tuple.raddr, setting(&FILTER.rnet_count), &FILTER.rnets);
+pub(crate) fn keep(sk: Sock) -> bool {
+    let kept = passes_all() || sk.0 != 0 && passes(sk);
     if !kept {
         emit::count_filtered();
     }
     kept
 }
 
-/// [`keep`] for records that do not carry the properties: reads them only when
-/// there is a filter. No socket (0) is no connection, so no filter lets it pass.
-#[inline(always)]
-pub(crate) fn keep_socket(sk: Sock) -> bool {
-    if passes_all() {
-        return true;
-    }
-    if sk.0 == 0 {
-        emit::count_filtered();
-        return false;
-    }
+/// Not inlined: it would be most of every program.
+#[inline(never)]
+fn passes(sk: Sock) -> bool {
     let family = sk.family();
     let tuple = match sk.state() {
         TCP_TIME_WAIT | TCP_NEW_SYN_RECV => sk.small_tuple(family),
         _ => sk.tuple(family),
     };
-    keep(family, sk.netns(), &tuple)
+    family_passes(family)
+        && netns_passes(sk)
+        && port_passes(tuple.lport, setting(&FILTER.lport_count), &FILTER.lports)
+        && port_passes(tuple.rport, setting(&FILTER.rport_count), &FILTER.rports)
+        && addr_passes(&tuple.laddr, setting(&FILTER.lnet_count), &FILTER.lnets)
+        && addr_passes(&tuple.raddr, setting(&FILTER.rnet_count), &FILTER.rnets)
 }
 
 #[inline(always)]
@@ -67,9 +56,9 @@ fn family_passes(family: u16) -> bool {
 }
 
 #[inline(always)]
-fn netns_passes(netns: u32) -> bool {
+fn netns_passes(sk: Sock) -> bool {
     let wanted = setting(&FILTER.netns);
-    wanted == 0 || wanted == netns
+    wanted == 0 || wanted == sk.netns()
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! A task that gets a socket from accept(). (One that gets it from connect()
+//! A task that gets a socket from `accept`. (One that gets it from `connect`
 //! is seen by its transition.)
 
 use aya_ebpf::{
@@ -67,7 +67,7 @@ fn accepted(child: u64) {
     }
 }
 
-/// A return value of accept(): a file descriptor of the current task when it
+/// A return value of `accept`: a file descriptor of the current task when it
 /// is not negative.
 #[inline(always)]
 fn accepted_fd(returned: i64) {
@@ -107,7 +107,7 @@ fn socket_of_fd(fd: u32) -> Sock {
 /// Sends that the current task did something with a socket.
 #[inline(always)]
 pub(crate) fn in_task(kind: u8, sk: Sock) {
-    if filter::keep_socket(sk) {
+    if filter::keep(sk) {
         emit(kind, 0, |header| InTask {
             header,
             ktime: now(),

@@ -25,7 +25,7 @@ pub(crate) fn reset_received(ctx: RawTracePointContext) {
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn reset_sent(ctx: RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
-    if !filter::keep_socket(sk) {
+    if !filter::keep(sk) {
         return;
     }
     let skb: u64 = ctx.arg(1);

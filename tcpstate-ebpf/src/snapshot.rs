@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tcpstate_common::{
-    record::{Header, Snapshot, kind, socket_kind},
+    record::{Header, Snapshot, kind, socket_kind, words_of},
     state::TcpState,
 };
 
@@ -43,7 +43,8 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
         return 0;
     }
     let sk = Sock(sk as u64);
-    let snapshot = snapshot(sk, header::<Snapshot>(kind::SNAPSHOT, sk.netns()));
+    let header = header::<Snapshot>(kind::SNAPSHOT, sk.netns());
+    let snapshot = snapshot(header, sk);
     // SAFETY: `meta` and `seq` are valid as long as the program runs, and the
     // helper copies from a record that is wholly initialised. When it does not
     // fit any more, the kernel discards it and comes back to this socket.
@@ -51,7 +52,7 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
         bpf_seq_write(
             (*meta).seq,
             (&raw const snapshot).cast(),
-            const { size_of::<Snapshot>() as u32 },
+            u32::from(words_of::<Snapshot>()) * 8,
         );
     }
     0
@@ -64,40 +65,34 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
 pub(crate) fn peek(ctx: RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
     if sk.0 != 0 {
-        emit(kind::SNAPSHOT, sk.netns(), |header| snapshot(sk, header));
+        emit(kind::SNAPSHOT, sk.netns(), |header| snapshot(header, sk));
     }
 }
 
 #[inline(always)]
-fn snapshot(sk: Sock, header: Header) -> Snapshot {
+fn snapshot(header: Header, sk: Sock) -> Snapshot {
     let family = sk.family();
     let kernel_state = sk.state();
-    let mut snapshot = Snapshot {
+    let full = !matches!(kernel_state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV);
+    let (kind, state) = match kernel_state {
+        TCP_TIME_WAIT => (socket_kind::MINISOCKET, sk.substate()),
+        TCP_NEW_SYN_RECV => (socket_kind::REQUEST, TcpState::SynRecv as u8),
+        state => (socket_kind::FULL, state),
+    };
+    Snapshot {
         header,
         ktime: now(),
         sk: sk.0,
-        tuple: sk.small_tuple(family),
-        state: kernel_state,
-        kind: socket_kind::FULL,
-        how: Sock::how_family(family),
+        tuple: if full {
+            sk.tuple(family)
+        } else {
+            sk.small_tuple(family)
+        },
+        state,
+        kind,
+        how: Sock::how_family(family) | if full { sk.how_closed() } else { 0 },
         reserved: 0,
-        inode: 0,
+        inode: if full { sk.inode() } else { 0 },
         cookie: sk.cookie(),
-    };
-    match kernel_state {
-        TCP_TIME_WAIT => {
-            snapshot.kind = socket_kind::MINISOCKET;
-            snapshot.state = sk.substate();
-        }
-        TCP_NEW_SYN_RECV => {
-            snapshot.kind = socket_kind::REQUEST;
-            snapshot.state = TcpState::SynRecv as u8;
-        }
-        _ => {
-            snapshot.tuple = sk.tuple(family);
-            snapshot.how |= sk.how_closed();
-            snapshot.inode = sk.inode();
-        }
     }
-    snapshot
 }

@@ -3,11 +3,14 @@
 //! Reads never fault: an address that is not mapped reads as zeros. Nothing
 //! here checks that an address is a socket.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tcpstate_common::{
     record::{Tuple, how},
     settings::ABSENT,
 };
+use zerocopy::FromBytes;
 
 use crate::maps::{OFFSETS, setting};
 
@@ -28,10 +31,24 @@ const SOCK_DONE: u64 = 1 << 1;
 
 /// Reads a `T` at `address + offset`, zeros if it cannot be read.
 #[inline(always)]
-pub(crate) fn read<T: Copy + Default>(address: u64, offset: u32) -> T {
-    let at = address.wrapping_add(u64::from(offset));
-    // SAFETY: the helper checks the address and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(at as *const T) }.unwrap_or_default()
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the size of a field of a kernel structure"
+)]
+pub(crate) fn read<T: FromBytes>(address: u64, offset: u32) -> T {
+    let from = address.wrapping_add(u64::from(offset));
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the source and writes all bytes of the
+    // destination, zeros when it fails; and a `T` may have any bytes.
+    // https://github.com/torvalds/linux/blob/v5.10/kernel/trace/bpf_trace.c#L229-L240
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            from as *const c_void,
+        );
+        value.assume_init()
+    }
 }
 
 /// Kernel address of something that begins with a `struct sock_common`.
@@ -76,39 +93,36 @@ impl Sock {
     #[inline(always)]
     pub(crate) fn tuple(self, family: u16) -> Tuple {
         let sport: u16 = read(self.0, setting(&OFFSETS.inet_sock_inet_sport));
-        self.tuple_with_lport(family, u16::from_be(sport))
+        self.tuple_from(family, u16::from_be(sport))
     }
 
     /// Both ends of a minisocket or a request, which end before `inet_sport`.
     #[inline(always)]
     pub(crate) fn small_tuple(self, family: u16) -> Tuple {
-        self.tuple_with_lport(family, read(self.0, setting(&OFFSETS.sock_common_skc_num)))
+        self.tuple_from(family, read(self.0, setting(&OFFSETS.sock_common_skc_num)))
     }
 
+    /// A v4-mapped socket has its addresses in the IPv6 fields.
+    ///
+    /// Addresses are moved as numbers, because LLVM copies byte arrays byte by byte.
     #[inline(always)]
-    fn tuple_with_lport(self, family: u16, lport: u16) -> Tuple {
-        let (laddr, raddr) = self.addresses(family);
+    fn tuple_from(self, family: u16, lport: u16) -> Tuple {
+        let local6 = setting(&OFFSETS.sock_common_skc_v6_rcv_saddr);
+        let remote6 = setting(&OFFSETS.sock_common_skc_v6_daddr);
+        let (laddr, raddr) = if family == AF_INET6 && local6 != ABSENT && remote6 != ABSENT {
+            (read(self.0, local6), read(self.0, remote6))
+        } else {
+            let local = read(self.0, setting(&OFFSETS.sock_common_skc_rcv_saddr));
+            let remote = read(self.0, setting(&OFFSETS.sock_common_skc_daddr));
+            (v4_mapped(local), v4_mapped(remote))
+        };
         let dport: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_dport));
         Tuple {
-            laddr,
-            raddr,
+            laddr: laddr.to_ne_bytes(),
+            raddr: raddr.to_ne_bytes(),
             lport,
             rport: u16::from_be(dport),
         }
-    }
-
-    /// Local, remote. A v4-mapped socket has its addresses in the IPv6 fields.
-    #[inline(always)]
-    fn addresses(self, family: u16) -> ([u8; 16], [u8; 16]) {
-        let local6 = setting(&OFFSETS.sock_common_skc_v6_rcv_saddr);
-        let remote6 = setting(&OFFSETS.sock_common_skc_v6_daddr);
-        if family == AF_INET6 && local6 != ABSENT && remote6 != ABSENT {
-            return (read(self.0, local6), read(self.0, remote6));
-        }
-        (
-            v4_mapped(read(self.0, setting(&OFFSETS.sock_common_skc_rcv_saddr))),
-            v4_mapped(read(self.0, setting(&OFFSETS.sock_common_skc_daddr))),
-        )
     }
 
     /// The family bit of [`how`], which every record has.
@@ -181,11 +195,11 @@ impl Sock {
     }
 }
 
-/// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+/// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), all in network order.
 #[inline(always)]
-fn v4_mapped(addr: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = addr;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+fn v4_mapped(addr: u32) -> u128 {
+    const PREFIX: u128 = 0xffff_0000_0000;
+    (PREFIX | u128::from(u32::from_be(addr))).to_be()
 }
 
 /// Whether the last reference to the file of this `struct socket` is gone.

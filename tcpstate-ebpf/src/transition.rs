@@ -32,28 +32,13 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
         count_foreign();
         return;
     }
-    let family = sk.family();
-    let netns = sk.netns();
-    let tuple = sk.tuple(family);
-    if !filter::keep(family, netns, &tuple) {
+    if !filter::keep(sk) {
         return;
     }
-    let (old, new) = (ctx.arg::<u8>(1), ctx.arg::<u8>(2));
-    let mut how = Sock::how_family(family);
-    if closes(old, new) {
-        how |= sk.how_closed();
-    }
-    let err = if new == CLOSE { sk.err() } else { 0 };
-    let record = |header: Header| Transition {
-        header,
-        ktime: now(),
-        sk: sk.0,
-        tuple,
-        old,
-        new,
-        how,
-        err,
-    };
+    let (old, new) = (ctx.arg(1), ctx.arg(2));
+    let how = if closes(old, new) { sk.how_closed() } else { 0 };
+    let netns = sk.netns();
+    let record = |header| transition_record(header, sk, [old, new, how]);
     if caused_by_current_task(old, new, how) {
         emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {
             transition: record(header),
@@ -64,25 +49,40 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
     }
 }
 
+#[inline(always)]
+fn transition_record(header: Header, sk: Sock, [old, new, how]: [u8; 3]) -> Transition {
+    let family = sk.family();
+    Transition {
+        header,
+        ktime: now(),
+        sk: sk.0,
+        tuple: sk.tuple(family),
+        old,
+        new,
+        how: how | Sock::how_family(family),
+        err: if new == CLOSE { sk.err() } else { 0 },
+    }
+}
+
 /// Whether the reason of the change may show in `how`; elsewhere the five
-/// reads are saved. `old == new` is close() of a socket that was shut down.
+/// reads are saved. `old == new` is `close` of a socket that was shut down.
 #[inline(always)]
 fn closes(old: u8, new: u8) -> bool {
     matches!(new, FIN_WAIT1 | LAST_ACK | CLOSE | CLOSING | CLOSE_WAIT) || old == new
 }
 
 /// Whether the kernel makes this change only when the task that runs now asked
-/// for it (connect, listen, shutdown, close): not when a packet or a timer
+/// for it (`connect`, `listen`, `shutdown`, `close`): not when a packet or a timer
 /// interrupted it.
 ///
-/// `-> CLOSE` also comes from packets. It is close() if the file is gone and
+/// `-> CLOSE` also comes from packets. It is `close` if the file is gone and
 /// the socket is shut down both ways, which `__tcp_close` does first and under
 /// the socket lock, while `tcp_done` does it only after the change:
 /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c#L2969-L3009>.
-/// A state behind FIN_WAIT1 or LAST_ACK is left out: there the closing task
-/// may be asleep in SO_LINGER, and the change a packet's.
+/// A state behind `FIN_WAIT1` or `LAST_ACK` is left out: there the closing task
+/// may be asleep in `SO_LINGER`, and the change a packet's.
 ///
-/// One exception stays: shutdown() of a socket in SYN_RECV is carried out when
+/// One exception stays: `shutdown` of a socket in `SYN_RECV` is carried out when
 /// the handshake ends, in the context of that packet.
 #[inline(always)]
 fn caused_by_current_task(old: u8, new: u8, how: u8) -> bool {

@@ -196,7 +196,13 @@ fn set<T>(conn: &Conn, option: i32, value: &T) {
     // SAFETY: the value lives for the call and the length is its own.
     let done = unsafe {
         let value = std::ptr::from_ref(value).cast();
-        libc::setsockopt(conn.as_fd().as_raw_fd(), libc::SOL_SOCKET, option, value, length)
+        libc::setsockopt(
+            conn.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            value,
+            length,
+        )
     };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }

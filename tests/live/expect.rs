@@ -80,7 +80,10 @@ pub fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
 /// As [`assert_lines`], of a connection that may be older than the trace.
 pub fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
     if let Err(wrong) = check(&run.of(side), first, steps) {
-        panic!("{side:?}: {wrong}\nlines: {:#?}\nexpected: {steps:#?}", run.of(side));
+        panic!(
+            "{side:?}: {wrong}\nlines: {:#?}\nexpected: {steps:#?}",
+            run.of(side)
+        );
     }
 }
 
@@ -218,8 +221,16 @@ mod tests {
     #[test]
     fn a_line_too_few_or_too_many_is_named() {
         let (lines, steps) = opening();
-        assert!(judge(&lines[..1], First::Born, &steps).unwrap_err().contains("no line 1"));
-        assert!(judge(&lines, First::Born, &steps[..1]).unwrap_err().contains("too many"));
+        assert!(
+            judge(&lines[..1], First::Born, &steps)
+                .unwrap_err()
+                .contains("no line 1")
+        );
+        assert!(
+            judge(&lines, First::Born, &steps[..1])
+                .unwrap_err()
+                .contains("too many")
+        );
     }
 
     #[test]
@@ -251,7 +262,13 @@ mod tests {
         };
         // At least 100-60 = 40 ms, at most 101-10 = 91 ms.
         for (dwell, right) in [(38, false), (40, true), (91, true), (93, false)] {
-            let seeded = [line("ESTABLISHED", "CLOSE_WAIT", 100, Some(dwell), "at_least")];
+            let seeded = [line(
+                "ESTABLISHED",
+                "CLOSE_WAIT",
+                100,
+                Some(dwell),
+                "at_least",
+            )];
             assert_eq!(judge(&seeded, first, &steps).is_ok(), right, "{dwell}");
         }
     }
@@ -260,6 +277,10 @@ mod tests {
     fn another_connection_in_between_is_wrong() {
         let (mut lines, steps) = opening();
         lines[1].conn = "2".into();
-        assert!(judge(&lines, First::Born, &steps).unwrap_err().contains("another connection"));
+        assert!(
+            judge(&lines, First::Born, &steps)
+                .unwrap_err()
+                .contains("another connection")
+        );
     }
 }

@@ -141,7 +141,10 @@ mod tests {
         let Line::Transition(line) = parse(LINE).unwrap() else {
             panic!("not a transition");
         };
-        assert_eq!((line.lport, line.rport, line.dwell_ns), (Some(80), None, None));
+        assert_eq!(
+            (line.lport, line.rport, line.dwell_ns),
+            (Some(80), None, None)
+        );
         assert_eq!(line.laddr.unwrap().to_string(), "::ffff:127.0.0.1");
     }
 

@@ -117,8 +117,7 @@ impl Listener {
     /// to the return of accept.
     pub fn accept(&self, client: &Conn) -> Conn {
         wait_readable(self.fd.as_fd());
-        let (fd, accepted) =
-            timed(|| accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap());
+        let (fd, accepted) = timed(|| accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap());
         Conn::new(fd, self.side.netns, client.opened.until(accepted))
     }
 

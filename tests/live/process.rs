@@ -61,7 +61,9 @@ impl Forked {
 
     /// Waits until it has exited, and demands that it did so in peace.
     pub fn wait(self) {
-        let (_, status) = waitpid(Some(self.0), WaitOptions::empty()).unwrap().unwrap();
+        let (_, status) = waitpid(Some(self.0), WaitOptions::empty())
+            .unwrap()
+            .unwrap();
         assert_eq!(status.exit_status(), Some(0), "the forked child failed");
         std::mem::forget(self);
     }

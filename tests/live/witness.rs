@@ -78,7 +78,9 @@ impl Witness {
         let program: &TracePoint = self.object.program("witness").unwrap().try_into().unwrap();
         let fd = program.fd().unwrap().as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/thread-self/fdinfo/{fd}")).unwrap();
-        let line = info.lines().find(|line| line.starts_with("recursion_misses"))?;
+        let line = info
+            .lines()
+            .find(|line| line.starts_with("recursion_misses"))?;
         Some(line.split_whitespace().nth(1)?.parse().unwrap())
     }
 }

@@ -1,1 +1,3 @@
-//! (to be written)
+//! x
+mod btf;
+mod offsets;
