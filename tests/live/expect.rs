@@ -13,10 +13,13 @@ const TOLERANCE: u64 = MS;
 /// One expected line.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    old: &'static str,
-    new: &'static str,
+    /// State left.
+    pub old: &'static str,
+    /// State entered.
+    pub new: &'static str,
     cause: Option<&'static str>,
-    at: Interval,
+    /// When.
+    pub at: Interval,
 }
 
 /// An expected line: the state left, the state entered, what ended the former,
@@ -79,35 +82,51 @@ pub fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
 
 /// As [`assert_lines`], of a connection that may be older than the trace.
 pub fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
-    if let Err(wrong) = check(&run.of(side), first, steps) {
-        panic!("{side:?}: {wrong}\nlines: {:#?}\nexpected: {steps:#?}", run.of(side));
+    let lines = run.of(side);
+    if let Err(wrong) = check(&lines, first, steps) {
+        panic!("{side:?}: {wrong}\nlines: {lines:#?}\nexpected: {steps:#?}");
     }
 }
 
 /// Compares lines with steps; the error names the first difference.
 pub fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), String> {
-    for (at, step) in steps.iter().enumerate() {
-        let Some(line) = lines.get(at) else {
-            return Err(format!("no line {at}: {step:?}"));
-        };
-        let entered = match (at, first) {
-            (0, First::Existed { entered, .. }) => Some(entered),
-            (0, First::Born) => None,
-            _ => Some(steps[at - 1].at),
-        };
-        let known = match first {
-            First::Existed { known, .. } if at == 0 => Some(known),
-            _ => None,
-        };
-        story(line, step)
+    for at in 0..steps.len() {
+        let line = lines.get(at).ok_or_else(|| format!("no line {at}"))?;
+        agrees(line, first, steps, at)
             .and_then(|()| same_connection(lines[0], line))
-            .and_then(|()| dwell(line, step, entered, known))
             .map_err(|wrong| format!("line {at}: {wrong}"))?;
     }
     match lines.get(steps.len()) {
         Some(line) => Err(format!("one line too many: {line:?}")),
         None => Ok(()),
     }
+}
+
+/// Compares the lines that a filter has left with the steps they must be;
+/// gives which steps are there.
+pub fn check_left(lines: &[&Transition], steps: &[Step]) -> Result<Vec<usize>, String> {
+    let mut found = Vec::new();
+    for line in lines {
+        let is = |step: &Step| step.old == line.old && step.new == line.new;
+        let at = steps.iter().position(is);
+        let at = at.ok_or_else(|| format!("no such step: {line:?}"))?;
+        agrees(line, First::Born, steps, at)?;
+        same_connection(lines[0], line)?;
+        found.push(at);
+    }
+    Ok(found)
+}
+
+/// Whether a line is the step with a number.
+fn agrees(line: &Transition, first: First, steps: &[Step], at: usize) -> Result<(), String> {
+    let step = &steps[at];
+    let (entered, known) = match (at, first) {
+        (0, First::Existed { entered, known }) => (Some(entered), Some(known)),
+        (0, First::Born) => (None, None),
+        _ => (Some(steps[at - 1].at), None),
+    };
+    story(line, step)?;
+    dwell(line, step, entered, known)
 }
 
 fn story(line: &Transition, step: &Step) -> Result<(), String> {

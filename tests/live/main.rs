@@ -25,6 +25,7 @@ mod net;
 mod ns;
 mod process;
 mod tables;
+mod tool;
 mod trace;
 mod witness;
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// One end of a connection, as its lines should name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
     /// Inode number of the network namespace.
     pub netns: u64,
@@ -132,6 +132,12 @@ impl Listener {
     /// Closes it.
     pub fn close(self) -> Interval {
         timed(|| drop(self.fd)).1
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
