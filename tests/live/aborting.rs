@@ -11,7 +11,13 @@ use crate::{
 };
 
 /// Both ends' stories when `aborts` sends a RST from ESTABLISHED.
-fn assert_aborted(run: &Finished, aborter: &Ended, victim: &Ended, sent: Interval, heard: Interval) {
+fn assert_aborted(
+    run: &Finished,
+    aborter: &Ended,
+    victim: &Ended,
+    sent: Interval,
+    heard: Interval,
+) {
     let story = |end: &Ended, cause, at| {
         let mut steps = end.steps.clone();
         steps.push(step("ESTABLISHED", "CLOSE", cause, at));
@@ -169,7 +175,13 @@ fn the_wall_clock_of_a_line_is_its_monotonic_clock() {
         let ts: jiff::Timestamp = line.ts.parse().unwrap();
         let printed = u64::try_from(ts.as_nanosecond()).unwrap();
         let (from, to) = (wall - after, wall - before);
-        within("wall clock", printed, line.mono_ns + from, line.mono_ns + to).unwrap();
+        within(
+            "wall clock",
+            printed,
+            line.mono_ns + from,
+            line.mono_ns + to,
+        )
+        .unwrap();
         assert!(line.ts.ends_with('Z') && line.ts.len() == 30, "{}", line.ts);
     }
 }

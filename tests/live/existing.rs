@@ -19,7 +19,7 @@ struct Parked {
     listener: Listener,
     /// Both ends ESTABLISHED.
     open: (Conn, Conn),
-    /// FIN_WAIT2 and CLOSE_WAIT.
+    /// `FIN_WAIT2` and `CLOSE_WAIT`.
     half: (Conn, Conn),
     half_since: Interval,
 }
@@ -52,7 +52,7 @@ impl Parked {
 }
 
 /// Ends every parked socket under a trace that began later, and judges it.
-fn end_parked(parked: Parked, mut trace: Trace, inside: impl Fn(&dyn Fn())) {
+fn end_parked(parked: Parked, mut trace: Trace, wait_gone: impl FnOnce(&Side) -> Interval) {
     let known = trace.started;
     let existed = |entered| First::Existed { entered, known };
     let [listener, open_near, open_far, half_near, half_far] =
@@ -64,7 +64,7 @@ fn end_parked(parked: Parked, mut trace: Trace, inside: impl Fn(&dyn Fn())) {
     let reset = aborted.until(parked.open.1.reset());
     let heard = parked.listener.listened;
     let deaf = parked.listener.close();
-    inside(&|| drop(wait_gone(&half_far)));
+    let gone = half_closed.until(wait_gone(&half_far));
     trace.until_enters(&half_far, "CLOSE");
     let run = trace.stop();
     run.assert_sound();
@@ -79,10 +79,6 @@ fn end_parked(parked: Parked, mut trace: Trace, inside: impl Fn(&dyn Fn())) {
     let since = parked.half_since;
     let last = [step("FIN_WAIT2", "TIME_WAIT", "peer_fin", half_ended)];
     judge(half_near, since, &last);
-    let gone = Interval {
-        from: half_closed.from,
-        to: crate::clock::now(),
-    };
     let rest = [
         step("CLOSE_WAIT", "LAST_ACK", "close", half_closed),
         step("LAST_ACK", "CLOSE", "fin_acked", gone),
@@ -96,7 +92,7 @@ fn sockets_older_than_the_trace_have_a_lower_bound_first_and_exact_times_then() 
     thread::sleep(PARKED);
     let trace = Trace::start(&[]);
     thread::sleep(PARKED);
-    end_parked(parked, trace, |work| work());
+    end_parked(parked, trace, wait_gone);
 }
 
 #[test]
@@ -105,7 +101,7 @@ fn sockets_older_than_the_trace_are_known_in_every_network_namespace() {
     let parked = inside.enter(|| park("[::1]:0"));
     let trace = Trace::start(&[]);
     thread::sleep(PARKED);
-    end_parked(parked, trace, |work| inside.enter(work));
+    end_parked(parked, trace, |side| inside.enter(|| wait_gone(side)));
 }
 
 #[test]
@@ -126,7 +122,10 @@ fn a_connection_that_only_its_namespaces_know_is_seeded_at_both_ends() {
     let theirs = [step("ESTABLISHED", "CLOSE_WAIT", "peer_fin", fin)];
     assert_lines_after(&run, &far, first(entered[1]), &theirs);
     let line = run.of(&near)[0].clone();
-    assert_eq!((line.old.as_str(), line.dwell.as_str()), ("ESTABLISHED", "at_least"));
+    assert_eq!(
+        (line.old.as_str(), line.dwell.as_str()),
+        ("ESTABLISHED", "at_least")
+    );
 }
 
 #[test]
@@ -189,6 +188,9 @@ fn the_listing_of_ss_is_read() {
     let listing = sockets(text);
     assert_eq!(listing.len(), 2);
     assert_eq!(listing[&("127.0.0.1:80".parse().unwrap(), None)], "LISTEN");
-    let far = ("[::1]:81".parse().unwrap(), Some("[::1]:82".parse().unwrap()));
+    let far = (
+        "[::1]:81".parse().unwrap(),
+        Some("[::1]:82".parse().unwrap()),
+    );
     assert_eq!(listing[&far], "CLOSE_WAIT");
 }

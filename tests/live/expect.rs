@@ -12,7 +12,7 @@ const TOLERANCE: u64 = MS;
 
 /// One expected line.
 #[derive(Clone, Copy, Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// State left.
     pub old: &'static str,
     /// State entered.
@@ -24,7 +24,7 @@ pub struct Step {
 
 /// An expected line: the state left, the state entered, what ended the former,
 /// and when that happened.
-pub fn step(
+pub(crate) fn step(
     old: &'static str,
     new: &'static str,
     cause: impl Into<Option<&'static str>>,
@@ -40,7 +40,7 @@ pub fn step(
 }
 
 /// How a client's lines begin.
-pub fn connected(client: &Conn) -> Vec<Step> {
+pub(crate) fn connected(client: &Conn) -> Vec<Step> {
     vec![
         step("CLOSE", "SYN_SENT", None, client.opened),
         step("SYN_SENT", "ESTABLISHED", None, client.opened),
@@ -48,7 +48,7 @@ pub fn connected(client: &Conn) -> Vec<Step> {
 }
 
 /// How the lines of an accepted socket begin.
-pub fn accepted(server: &Conn) -> Vec<Step> {
+pub(crate) fn accepted(server: &Conn) -> Vec<Step> {
     vec![
         step("LISTEN", "SYN_RECV", None, server.opened),
         step("SYN_RECV", "ESTABLISHED", None, server.opened),
@@ -56,13 +56,13 @@ pub fn accepted(server: &Conn) -> Vec<Step> {
 }
 
 /// The only line of a listener that has not been closed.
-pub fn listening(listener: &Listener) -> Vec<Step> {
+pub(crate) fn listening(listener: &Listener) -> Vec<Step> {
     vec![step("CLOSE", "LISTEN", None, listener.listened)]
 }
 
 /// What is known of the first line's dwell.
 #[derive(Clone, Copy, Debug)]
-pub enum First {
+pub(crate) enum First {
     /// A birth: what was before is no state of this connection.
     Born,
     /// The socket was in its first `old` since `entered`, and the tool has
@@ -76,12 +76,12 @@ pub enum First {
 }
 
 /// Panics unless the lines of `side` are exactly `steps`.
-pub fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
+pub(crate) fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
     assert_lines_after(run, side, First::Born, steps);
 }
 
 /// As [`assert_lines`], of a connection that may be older than the trace.
-pub fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
+pub(crate) fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
     let lines = run.of(side);
     if let Err(wrong) = check(&lines, first, steps) {
         panic!("{side:?}: {wrong}\nlines: {lines:#?}\nexpected: {steps:#?}");
@@ -89,7 +89,7 @@ pub fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[St
 }
 
 /// Compares lines with steps; the error names the first difference.
-pub fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), String> {
+pub(crate) fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), String> {
     for at in 0..steps.len() {
         let line = lines.get(at).ok_or_else(|| format!("no line {at}"))?;
         agrees(line, first, steps, at)
@@ -104,7 +104,7 @@ pub fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), 
 
 /// Compares the lines that a filter has left with the steps they must be;
 /// gives which steps are there.
-pub fn check_left(lines: &[&Transition], steps: &[Step]) -> Result<Vec<usize>, String> {
+pub(crate) fn check_left(lines: &[&Transition], steps: &[Step]) -> Result<Vec<usize>, String> {
     let mut found = Vec::new();
     for line in lines {
         let is = |step: &Step| step.old == line.old && step.new == line.new;
@@ -172,7 +172,7 @@ fn dwell(
 }
 
 /// Whether a time lies between bounds, give or take a millisecond.
-pub fn within(what: &str, value: u64, from: u64, to: u64) -> Result<(), String> {
+pub(crate) fn within(what: &str, value: u64, from: u64, to: u64) -> Result<(), String> {
     let bounds = from.saturating_sub(TOLERANCE)..=to.saturating_add(TOLERANCE);
     if bounds.contains(&value) {
         Ok(())
@@ -237,8 +237,16 @@ mod tests {
     #[test]
     fn a_line_too_few_or_too_many_is_named() {
         let (lines, steps) = opening();
-        assert!(judge(&lines[..1], First::Born, &steps).unwrap_err().contains("no line 1"));
-        assert!(judge(&lines, First::Born, &steps[..1]).unwrap_err().contains("too many"));
+        assert!(
+            judge(&lines[..1], First::Born, &steps)
+                .unwrap_err()
+                .contains("no line 1")
+        );
+        assert!(
+            judge(&lines, First::Born, &steps[..1])
+                .unwrap_err()
+                .contains("too many")
+        );
     }
 
     #[test]
@@ -270,7 +278,13 @@ mod tests {
         };
         // At least 100-60 = 40 ms, at most 101-10 = 91 ms.
         for (dwell, right) in [(38, false), (40, true), (91, true), (93, false)] {
-            let seeded = [line("ESTABLISHED", "CLOSE_WAIT", 100, Some(dwell), "at_least")];
+            let seeded = [line(
+                "ESTABLISHED",
+                "CLOSE_WAIT",
+                100,
+                Some(dwell),
+                "at_least",
+            )];
             assert_eq!(judge(&seeded, first, &steps).is_ok(), right, "{dwell}");
         }
     }
@@ -279,6 +293,10 @@ mod tests {
     fn another_connection_in_between_is_wrong() {
         let (mut lines, steps) = opening();
         lines[1].conn = "2".into();
-        assert!(judge(&lines, First::Born, &steps).unwrap_err().contains("another connection"));
+        assert!(
+            judge(&lines, First::Born, &steps)
+                .unwrap_err()
+                .contains("another connection")
+        );
     }
 }

@@ -38,8 +38,14 @@ fn a_filter_lets_whole_connections_through_with_unchanged_times_and_nothing_else
     let flag = |flag: &str, value: &dyn ToString| vec![flag.to_owned(), value.to_string()];
     let (at, to) = (lport.1, rport.1);
     let cases: Vec<Case<'_>> = vec![
-        (flag("-L", &at.port()), Box::new(|side| side.local.port() == at.port())),
-        (flag("-D", &to.port()), Box::new(|side| side.remote.port() == to.port())),
+        (
+            flag("-L", &at.port()),
+            Box::new(|side| side.local.port() == at.port()),
+        ),
+        (
+            flag("-D", &to.port()),
+            Box::new(|side| side.remote.port() == to.port()),
+        ),
         (
             flag("--raddr", &"127.0.0.2/32"),
             Box::new(|side| side.remote.ip().to_string() == "127.0.0.2"),
@@ -99,11 +105,19 @@ fn a_state_filter_leaves_the_lines_that_enter_or_leave_it_with_their_times() {
         states.contains(&step.old) || states.contains(&step.new)
     };
     let left = left(&run, &stories);
-    let expected: Vec<_> = stories.iter().flat_map(|story| &story.1).filter(wanted).collect();
+    let expected: Vec<_> = stories
+        .iter()
+        .flat_map(|story| &story.1)
+        .filter(wanted)
+        .collect();
     assert_eq!(expected.len(), 9);
     assert_eq!(format!("{left:?}"), format!("{expected:?}"));
     let foreign = run.select(|line| line.old != "CLOSE_WAIT" && line.new != "CLOSE_WAIT");
-    assert!(foreign.iter().all(|line| line.old == "TIME_WAIT" || line.new == "TIME_WAIT"));
+    assert!(
+        foreign
+            .iter()
+            .all(|line| line.old == "TIME_WAIT" || line.new == "TIME_WAIT")
+    );
 }
 
 #[test]

@@ -45,7 +45,8 @@ fn a_hostile_name_arrives_whole_in_the_json() {
 
 fn assert_no_controls(text: &str) {
     let control = text.chars().find(|&c| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     });
     assert_eq!(control, None, "{text:?}");
 }
@@ -56,10 +57,16 @@ fn a_hostile_name_cannot_disturb_the_table() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_no_controls(&done.stdout);
     let lines: Vec<_> = done.stdout.lines().collect();
-    let named: Vec<_> = lines.iter().filter(|line| line.contains(HARMLESS)).collect();
+    let named: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains(HARMLESS))
+        .collect();
     assert!(!named.is_empty(), "{}", done.stdout);
     // A newline in the name would have cut its lines in two.
-    assert!(named.iter().all(|line| line.contains("127.0.0.1")), "{named:#?}");
+    assert!(
+        named.iter().all(|line| line.contains("127.0.0.1")),
+        "{named:#?}"
+    );
 }
 
 #[test]
@@ -75,7 +82,11 @@ fn a_hostile_name_cannot_disturb_the_csv() {
     for record in &records {
         assert_eq!(record.len(), columns, "{record:?}");
     }
-    assert!(records.iter().any(|record| record[at].starts_with(HARMLESS)));
+    assert!(
+        records
+            .iter()
+            .any(|record| record[at].starts_with(HARMLESS))
+    );
 }
 
 /// RFC 4180: a quoted field may hold commas, newlines and doubled quotes.

@@ -18,11 +18,18 @@ fn both_ends_of_a_cable_are_traced_with_their_own_namespace() {
     let client = cable.left.enter(|| Conn::to(listener.side.local));
     let server = listener.accept(&client);
     let (near, far) = (client.side, server.side);
-    assert_eq!((near.netns, far.netns), (cable.left.inode, cable.right.inode));
+    assert_eq!(
+        (near.netns, far.netns),
+        (cable.left.inode, cable.right.inode)
+    );
     let (mut ours, mut theirs) = (connected(&client), accepted(&server));
     let shut = client.shutdown();
     let fin = shut.until(server.end_of_file());
-    let acked = shut.until(cable.left.enter(|| crate::tables::wait_state(&near, "FIN_WAIT2")));
+    let acked = shut.until(
+        cable
+            .left
+            .enter(|| crate::tables::wait_state(&near, "FIN_WAIT2")),
+    );
     thread::sleep(PARKED);
     let closed = server.close();
     let ended = closed.until(client.end_of_file());

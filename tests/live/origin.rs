@@ -55,7 +55,9 @@ fn an_accepted_socket_belongs_to_the_process_that_accepted_not_to_the_child_that
     let (client, server) = listener.pair();
     let far = server.side;
     // Its exit closes the last descriptor of the server's end.
-    let child = fork(|| drop(read(&server, &mut [0_u8; 1][..])));
+    let child = fork(|| {
+        let _ = read(&server, &mut [0_u8; 1][..]);
+    });
     let served = child.pid();
     server.close();
     client.shutdown();
@@ -102,7 +104,11 @@ fn a_child_that_accepts_on_an_inherited_listener_is_the_one_named() {
     let pids: Vec<_> = run.of(&far).iter().map(|line| line.pid).collect();
     assert_eq!(pids.len(), 5);
     assert_eq!(pids[2..], [accepted; 3]);
-    assert!(pids[..2].iter().all(|pid| pid.is_none() || *pid == accepted));
+    assert!(
+        pids[..2]
+            .iter()
+            .all(|pid| pid.is_none() || *pid == accepted)
+    );
 }
 
 #[test]
@@ -134,7 +140,9 @@ fn a_busy_process_that_packets_interrupt_is_never_named() {
         let lines = run.of(&side);
         assert_eq!(lines.len(), 5, "{lines:#?}");
         assert!(
-            lines.iter().all(|line| line.pid.is_none_or(|pid| pid == own_pid())),
+            lines
+                .iter()
+                .all(|line| line.pid.is_none_or(|pid| pid == own_pid())),
             "{lines:#?}"
         );
     }

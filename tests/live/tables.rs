@@ -12,7 +12,7 @@ use crate::{
 
 /// One line of `/proc/net/tcp` or `tcp6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Local address and port.
     pub local: SocketAddr,
     /// Remote address and port.
@@ -38,7 +38,7 @@ const STATES: [&str; 13] = [
 ];
 
 /// Every TCP socket of the calling thread's network namespace.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     ["tcp", "tcp6"]
         .iter()
         .filter_map(|name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).ok())
@@ -47,7 +47,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// The socket's state now, `None` when no table has it.
-pub fn state(side: &Side) -> Option<&'static str> {
+pub(crate) fn state(side: &Side) -> Option<&'static str> {
     rows()
         .into_iter()
         .find(|row| row.local == side.local && row.remote == side.remote)
@@ -55,7 +55,7 @@ pub fn state(side: &Side) -> Option<&'static str> {
 }
 
 /// Waits until the socket is in a state, and says between when.
-pub fn wait_state(side: &Side, wanted: &str) -> Interval {
+pub(crate) fn wait_state(side: &Side, wanted: &str) -> Interval {
     wait_for(&format!("{side:?} in {wanted}"), || {
         (state(side) == Some(wanted)).then_some(())
     })
@@ -63,12 +63,18 @@ pub fn wait_state(side: &Side, wanted: &str) -> Interval {
 }
 
 /// Waits until no table has the socket any more.
-pub fn wait_gone(side: &Side) -> Interval {
-    wait_for(&format!("{side:?} gone"), || state(side).is_none().then_some(())).1
+pub(crate) fn wait_gone(side: &Side) -> Interval {
+    wait_for(&format!("{side:?} gone"), || {
+        state(side).is_none().then_some(())
+    })
+    .1
 }
 
 fn parse(text: &str) -> Vec<Row> {
-    text.lines().skip(1).map(|line| row(line).unwrap()).collect()
+    text.lines()
+        .skip(1)
+        .map(|line| row(line).unwrap())
+        .collect()
 }
 
 fn row(line: &str) -> Option<Row> {
@@ -96,13 +102,18 @@ fn address(word: &str) -> Option<SocketAddr> {
         4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
         _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
     };
-    Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
+    Some(SocketAddr::new(
+        address,
+        u16::from_str_radix(port, 16).ok()?,
+    ))
 }
 
 #[test]
 fn both_families_of_proc_net_are_read() {
     let head = "  sl  local_address rem_address   st tx_queue rx_queue\n";
-    let four = parse(&format!("{head}   0: 0100007F:1F90 0200007F:C350 08 00000000:00000000\n"));
+    let four = parse(&format!(
+        "{head}   0: 0100007F:1F90 0200007F:C350 08 00000000:00000000\n"
+    ));
     assert_eq!(four[0].local, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(four[0].remote, "127.0.0.2:50000".parse().unwrap());
     assert_eq!(four[0].state, "CLOSE_WAIT");

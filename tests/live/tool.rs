@@ -16,20 +16,20 @@ use crate::{
 };
 
 /// A command line of the tool.
-pub fn tcpstate(arguments: &[&str]) -> Command {
+pub(crate) fn tcpstate(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
 /// The binary: `TCPSTATE_BIN`, else what cargo has built for this test.
-pub fn binary() -> OsString {
+pub(crate) fn binary() -> OsString {
     std::env::var_os("TCPSTATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tcpstate").into())
 }
 
 /// Everything a pipe has given so far, and when each piece came.
 #[derive(Default)]
-pub struct Received {
+pub(crate) struct Received {
     /// All of it.
     pub bytes: Vec<u8>,
     /// Length after a piece, and when the piece was there.
@@ -38,7 +38,7 @@ pub struct Received {
 
 /// A pipe read to its end by a thread that does nothing else, so that the
 /// tool never waits for its reader.
-pub struct Pipe {
+pub(crate) struct Pipe {
     /// What has come.
     pub received: Arc<Mutex<Received>>,
     thread: JoinHandle<()>,
@@ -63,7 +63,7 @@ impl Pipe {
     }
 
     /// What has come, as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let received = self.received.lock().unwrap();
         String::from_utf8_lossy(&received.bytes).into_owned()
     }
@@ -76,7 +76,7 @@ impl Pipe {
 }
 
 /// A running command.
-pub struct Tool {
+pub(crate) struct Tool {
     child: Child,
     /// Its standard output.
     pub stdout: Pipe,
@@ -86,7 +86,7 @@ pub struct Tool {
 
 impl Tool {
     /// Starts it with both outputs read.
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         own_files();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn();
@@ -99,23 +99,23 @@ impl Tool {
     }
 
     /// Process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Waits until it has ended and both outputs have been read.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let (status, _) = wait_for("the tool's end", || child.try_wait().unwrap());
         self.stdout.wait();
@@ -124,7 +124,7 @@ impl Tool {
     }
 
     /// Waits until it has ended by itself.
-    pub fn done(mut self) -> Done {
+    pub(crate) fn done(mut self) -> Done {
         let status = self.wait();
         Done {
             code: status.code(),
@@ -134,13 +134,14 @@ impl Tool {
     }
 
     /// Kills it as nothing can be prepared for.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
 impl Drop for Tool {
+    #[expect(clippy::print_stdout, reason = "shown with the failure")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -156,7 +157,7 @@ impl Drop for Tool {
 
 /// How a command ended, and what it wrote.
 #[derive(Debug)]
-pub struct Done {
+pub(crate) struct Done {
     /// Exit status; `None` when a signal ended it.
     pub code: Option<i32>,
     /// Everything on standard output.
@@ -166,6 +167,6 @@ pub struct Done {
 }
 
 /// Runs a command that ends by itself.
-pub fn run(command: &mut Command) -> Done {
+pub(crate) fn run(command: &mut Command) -> Done {
     Tool::start(command).done()
 }

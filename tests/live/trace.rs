@@ -1,7 +1,7 @@
 //! `tcpstate trace -o json`: its lines as they come, and what it said at the end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     process::{Command, ExitStatus},
     sync::Arc,
@@ -18,7 +18,7 @@ use crate::{
 
 /// A line and when the test had it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub arrived: u64,
     /// What it says.
@@ -26,7 +26,7 @@ pub struct Seen {
 }
 
 /// A running `tcpstate … -o json`.
-pub struct Trace {
+pub(crate) struct Trace {
     /// The process.
     pub tool: Tool,
     parsed: usize,
@@ -42,13 +42,13 @@ pub struct Trace {
 impl Trace {
     /// Starts `tcpstate trace -o json` with more arguments and waits for the
     /// start line: from then on nothing is missed.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let all = [&["trace", "-o", "json"], arguments].concat();
         Self::run(&mut tcpstate(&all))
     }
 
     /// Runs a command whose output is JSON lines.
-    pub fn run(command: &mut Command) -> Self {
+    pub(crate) fn run(command: &mut Command) -> Self {
         let mut trace = Self {
             tool: Tool::start(command),
             parsed: 0,
@@ -104,7 +104,7 @@ impl Trace {
     }
 
     /// Waits until the transitions so far satisfy `condition`.
-    pub fn until<T>(&mut self, what: &str, condition: impl Fn(&[Seen]) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&mut self, what: &str, condition: impl Fn(&[Seen]) -> Option<T>) -> T {
         wait_for(what, || {
             self.read();
             condition(&self.seen)
@@ -113,7 +113,7 @@ impl Trace {
     }
 
     /// Waits for the line on which `side` enters a state.
-    pub fn until_enters(&mut self, side: &Side, state: &str) {
+    pub(crate) fn until_enters(&mut self, side: &Side, state: &str) {
         self.until(&format!("{side:?} enters {state}"), |seen| {
             let mut lines = seen.iter().map(|seen| &seen.line);
             lines
@@ -123,18 +123,17 @@ impl Trace {
     }
 
     /// Ctrl-C, and everything up to the end line; panics if there is none.
-    pub fn stop(self) -> Finished {
+    pub(crate) fn stop(self) -> Finished {
         self.tool.signal(Signal::INT);
         self.finish()
     }
 
     /// Waits until it ends; panics if it does not, or without an end line.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let status = self.tool.wait();
         self.read();
         Finished {
             start: self.start.clone(),
-            started: self.started,
             seen: std::mem::take(&mut self.seen),
             end: self.end.clone().expect("an end line"),
             status,
@@ -145,11 +144,9 @@ impl Trace {
 
 /// A run that ended with an end line.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// First line.
     pub start: Start,
-    /// When the first line had been read.
-    pub started: u64,
     /// Every transition.
     pub seen: Vec<Seen>,
     /// Last line.
@@ -162,18 +159,18 @@ pub struct Finished {
 
 impl Finished {
     /// The lines of one end of a connection, in the order they came.
-    pub fn of(&self, side: &Side) -> Vec<&Transition> {
+    pub(crate) fn of(&self, side: &Side) -> Vec<&Transition> {
         self.select(|line| is_of(line, side))
     }
 
     /// The lines that satisfy `wanted`, in the order they came.
-    pub fn select(&self, wanted: impl Fn(&Transition) -> bool) -> Vec<&Transition> {
+    pub(crate) fn select(&self, wanted: impl Fn(&Transition) -> bool) -> Vec<&Transition> {
         let lines = self.seen.iter().map(|seen| &seen.line);
         lines.filter(|line| wanted(line)).collect()
     }
 
     /// The lines that name both ends, by end, each in the order they came.
-    pub fn by_side(&self) -> HashMap<Side, Vec<&Transition>> {
+    pub(crate) fn by_side(&self) -> HashMap<Side, Vec<&Transition>> {
         let mut sides = HashMap::<_, Vec<_>>::new();
         for line in self.select(|_| true) {
             let Some(side) = side_of(line) else {
@@ -186,12 +183,14 @@ impl Finished {
 
     /// A session in which nothing was lost ends with status 0 and says so, and
     /// its numbers add up.
-    pub fn assert_sound(&self) -> &Self {
+    pub(crate) fn assert_sound(&self) -> &Self {
         let end = &self.end;
         let ended = (self.status.code(), end.lost(), end.undecodable);
         assert_eq!(ended, (Some(0), 0, 0), "{end:?}: {}", self.stderr);
         assert_eq!(end.seen, end.delivered, "{end:?}");
         assert!(end.transitions <= end.delivered, "{end:?}");
+        let names: HashSet<_> = self.seen.iter().map(|seen| &seen.line.conn).collect();
+        assert!(names.len() as u64 <= end.connections, "{end:?}");
         self
     }
 }
@@ -205,7 +204,7 @@ fn side_of(line: &Transition) -> Option<Side> {
 }
 
 /// Whether a line is about this end of this connection, or of this listener.
-pub fn is_of(line: &Transition, side: &Side) -> bool {
+pub(crate) fn is_of(line: &Transition, side: &Side) -> bool {
     let listener = side.remote.port() == 0;
     let remote = if listener {
         line.rport.unwrap_or(0) == 0

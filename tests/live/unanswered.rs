@@ -75,8 +75,7 @@ fn a_connect_that_is_given_up_by_its_process_ends_with_close() {
         step("CLOSE", "SYN_SENT", None, began),
         step("SYN_SENT", "CLOSE", "close", closed),
     ];
-    let lines = run.select(|line| {
-        line.netns == cable.left.inode && line.rport == Some(nobody.port())
-    });
+    let lines =
+        run.select(|line| line.netns == cable.left.inode && line.rport == Some(nobody.port()));
     check(&lines, First::Born, &steps).unwrap_or_else(|wrong| panic!("{wrong}: {lines:#?}"));
 }

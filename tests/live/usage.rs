@@ -46,7 +46,10 @@ fn without_privilege_there_is_one_line_and_status_3() {
     let done = public.run(&["trace", "-o", "json"]);
     assert_refused(&done, 3, "trace");
     let advice = done.stderr.to_lowercase();
-    assert!(advice.contains("cap_") || advice.contains("sudo"), "{advice}");
+    assert!(
+        advice.contains("cap_") || advice.contains("sudo"),
+        "{advice}"
+    );
 }
 
 #[test]
@@ -78,7 +81,11 @@ fn wrong_usage_is_one_line_and_status_2_even_where_nothing_could_be_attached() {
 fn an_unwritable_recording_is_refused_before_anything_is_attached() {
     let done = run(&mut tcpstate(&["record", "-o", "/proc/no/such/file"]));
     assert_refused(&done, 2, "record");
-    assert!(done.stderr.contains("/proc/no/such/file"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("/proc/no/such/file"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
@@ -101,5 +108,9 @@ fn help_and_version_need_no_privilege() {
 fn doctor_names_a_hook_for_the_signal_without_which_nothing_works() {
     let done = run(&mut tcpstate(&["doctor"]));
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stdout.contains("inet_sock_set_state"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("inet_sock_set_state"),
+        "{}",
+        done.stdout
+    );
 }
