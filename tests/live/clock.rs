@@ -12,15 +12,15 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 /// One millisecond, in nanoseconds.
-pub const MS: u64 = 1_000_000;
+pub(crate) const MS: u64 = 1_000_000;
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of `mono_ns`.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
 /// Nanoseconds since the epoch, by `CLOCK_REALTIME`.
-pub fn wall() -> u64 {
+pub(crate) fn wall() -> u64 {
     nanoseconds(ClockId::Realtime)
 }
 
@@ -31,7 +31,7 @@ fn nanoseconds(clock: ClockId) -> u64 {
 
 /// Something happened not before `from` and not after `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Just before the test caused it.
     pub from: u64,
     /// When the test had seen it.
@@ -40,7 +40,7 @@ pub struct Interval {
 
 impl Interval {
     /// From this cause to the moment when `effect` was seen.
-    pub fn until(self, effect: Self) -> Self {
+    pub(crate) fn until(self, effect: Self) -> Self {
         Self {
             from: self.from,
             to: effect.to,
@@ -49,24 +49,24 @@ impl Interval {
 }
 
 /// What `action` returned, and when it ran.
-pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Interval) {
+pub(crate) fn timed<T>(action: impl FnOnce() -> T) -> (T, Interval) {
     let from = now();
     let value = action();
     (value, Interval { from, to: now() })
 }
 
 /// Whether this is the emulated machine, ten to thirty times slower.
-pub fn in_vm() -> bool {
+pub(crate) fn in_vm() -> bool {
     std::env::var_os("TCPSTATE_IN_VM").is_some_and(|value| value == "1")
 }
 
 /// How long to wait for something that should take a moment.
-pub fn patience() -> Duration {
+pub(crate) fn patience() -> Duration {
     Duration::from_secs(if in_vm() { 300 } else { 30 })
 }
 
 /// Polls until `condition` gives a value; panics with `what` at the deadline.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> (T, Interval) {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> (T, Interval) {
     let from = now();
     let deadline = from + u64::try_from(patience().as_nanos()).unwrap();
     loop {
@@ -80,7 +80,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> (T, 
 
 /// The longest time by which the scheduler was late for a thread that wanted
 /// to run every millisecond: the machine's noise, during the test itself.
-pub struct Noise {
+pub(crate) struct Noise {
     worst: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -88,7 +88,7 @@ pub struct Noise {
 
 impl Noise {
     /// Begins to measure.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let worst = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
@@ -109,7 +109,7 @@ impl Noise {
     }
 
     /// Nanoseconds of the worst delay.
-    pub fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.worst.load(Ordering::Relaxed)

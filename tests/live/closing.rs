@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// How long states last that should last a while.
-pub const PARKED: Duration = Duration::from_millis(300);
+pub(crate) const PARKED: Duration = Duration::from_millis(300);
 
 /// What one end should have printed.
-pub type Story = (Side, Vec<Step>);
+pub(crate) type Story = (Side, Vec<Step>);
 
 /// The client shuts down writing, gets an answer, and sees the server close:
 /// `FIN_WAIT2` lasts for [`PARKED`]. Gives the client's and the server's story.
-pub fn half_close(listener: &Listener) -> [Story; 2] {
+pub(crate) fn half_close(listener: &Listener) -> [Story; 2] {
     let (client, server) = listener.pair();
     client.send(b"ask");
     server.receive(3);

@@ -12,16 +12,19 @@ const TOLERANCE: u64 = MS;
 
 /// One expected line.
 #[derive(Clone, Copy, Debug)]
-pub struct Step {
-    old: &'static str,
-    new: &'static str,
+pub(crate) struct Step {
+    /// State left.
+    pub old: &'static str,
+    /// State entered.
+    pub new: &'static str,
     cause: Option<&'static str>,
-    at: Interval,
+    /// When.
+    pub at: Interval,
 }
 
 /// An expected line: the state left, the state entered, what ended the former,
 /// and when that happened.
-pub fn step(
+pub(crate) fn step(
     old: &'static str,
     new: &'static str,
     cause: impl Into<Option<&'static str>>,
@@ -37,7 +40,7 @@ pub fn step(
 }
 
 /// How a client's lines begin.
-pub fn connected(client: &Conn) -> Vec<Step> {
+pub(crate) fn connected(client: &Conn) -> Vec<Step> {
     vec![
         step("CLOSE", "SYN_SENT", None, client.opened),
         step("SYN_SENT", "ESTABLISHED", None, client.opened),
@@ -45,7 +48,7 @@ pub fn connected(client: &Conn) -> Vec<Step> {
 }
 
 /// How the lines of an accepted socket begin.
-pub fn accepted(server: &Conn) -> Vec<Step> {
+pub(crate) fn accepted(server: &Conn) -> Vec<Step> {
     vec![
         step("LISTEN", "SYN_RECV", None, server.opened),
         step("SYN_RECV", "ESTABLISHED", None, server.opened),
@@ -53,13 +56,13 @@ pub fn accepted(server: &Conn) -> Vec<Step> {
 }
 
 /// The only line of a listener that has not been closed.
-pub fn listening(listener: &Listener) -> Vec<Step> {
+pub(crate) fn listening(listener: &Listener) -> Vec<Step> {
     vec![step("CLOSE", "LISTEN", None, listener.listened)]
 }
 
 /// What is known of the first line's dwell.
 #[derive(Clone, Copy, Debug)]
-pub enum First {
+pub(crate) enum First {
     /// A birth: what was before is no state of this connection.
     Born,
     /// The socket was in its first `old` since `entered`, and the tool has
@@ -73,44 +76,57 @@ pub enum First {
 }
 
 /// Panics unless the lines of `side` are exactly `steps`.
-pub fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
+pub(crate) fn assert_lines(run: &Finished, side: &Side, steps: &[Step]) {
     assert_lines_after(run, side, First::Born, steps);
 }
 
 /// As [`assert_lines`], of a connection that may be older than the trace.
-pub fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
-    if let Err(wrong) = check(&run.of(side), first, steps) {
-        panic!(
-            "{side:?}: {wrong}\nlines: {:#?}\nexpected: {steps:#?}",
-            run.of(side)
-        );
+pub(crate) fn assert_lines_after(run: &Finished, side: &Side, first: First, steps: &[Step]) {
+    let lines = run.of(side);
+    if let Err(wrong) = check(&lines, first, steps) {
+        panic!("{side:?}: {wrong}\nlines: {lines:#?}\nexpected: {steps:#?}");
     }
 }
 
 /// Compares lines with steps; the error names the first difference.
-pub fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), String> {
-    for (at, step) in steps.iter().enumerate() {
-        let Some(line) = lines.get(at) else {
-            return Err(format!("no line {at}: {step:?}"));
-        };
-        let entered = match (at, first) {
-            (0, First::Existed { entered, .. }) => Some(entered),
-            (0, First::Born) => None,
-            _ => Some(steps[at - 1].at),
-        };
-        let known = match first {
-            First::Existed { known, .. } if at == 0 => Some(known),
-            _ => None,
-        };
-        story(line, step)
+pub(crate) fn check(lines: &[&Transition], first: First, steps: &[Step]) -> Result<(), String> {
+    for at in 0..steps.len() {
+        let line = lines.get(at).ok_or_else(|| format!("no line {at}"))?;
+        agrees(line, first, steps, at)
             .and_then(|()| same_connection(lines[0], line))
-            .and_then(|()| dwell(line, step, entered, known))
             .map_err(|wrong| format!("line {at}: {wrong}"))?;
     }
     match lines.get(steps.len()) {
         Some(line) => Err(format!("one line too many: {line:?}")),
         None => Ok(()),
     }
+}
+
+/// Compares the lines that a filter has left with the steps they must be;
+/// gives which steps are there.
+pub(crate) fn check_left(lines: &[&Transition], steps: &[Step]) -> Result<Vec<usize>, String> {
+    let mut found = Vec::new();
+    for line in lines {
+        let is = |step: &Step| step.old == line.old && step.new == line.new;
+        let at = steps.iter().position(is);
+        let at = at.ok_or_else(|| format!("no such step: {line:?}"))?;
+        agrees(line, First::Born, steps, at)?;
+        same_connection(lines[0], line)?;
+        found.push(at);
+    }
+    Ok(found)
+}
+
+/// Whether a line is the step with a number.
+fn agrees(line: &Transition, first: First, steps: &[Step], at: usize) -> Result<(), String> {
+    let step = &steps[at];
+    let (entered, known) = match (at, first) {
+        (0, First::Existed { entered, known }) => (Some(entered), Some(known)),
+        (0, First::Born) => (None, None),
+        _ => (Some(steps[at - 1].at), None),
+    };
+    story(line, step)?;
+    dwell(line, step, entered, known)
 }
 
 fn story(line: &Transition, step: &Step) -> Result<(), String> {
@@ -156,7 +172,7 @@ fn dwell(
 }
 
 /// Whether a time lies between bounds, give or take a millisecond.
-pub fn within(what: &str, value: u64, from: u64, to: u64) -> Result<(), String> {
+pub(crate) fn within(what: &str, value: u64, from: u64, to: u64) -> Result<(), String> {
     let bounds = from.saturating_sub(TOLERANCE)..=to.saturating_add(TOLERANCE);
     if bounds.contains(&value) {
         Ok(())

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// First line.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Start {
+pub(crate) struct Start {
     /// Signal to hook; `None` when nothing gives it.
     pub hooks: BTreeMap<String, Option<String>>,
     /// What this session cannot know.
@@ -16,7 +16,7 @@ pub struct Start {
 
 /// One change of state.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Transition {
+pub(crate) struct Transition {
     /// RFC 3339, UTC.
     pub ts: String,
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -58,7 +58,7 @@ pub struct Transition {
 
 /// Last line.
 #[derive(Clone, Debug, Deserialize)]
-pub struct End {
+pub(crate) struct End {
     /// Records the kernel side wanted to send.
     pub seen: u64,
     /// Records that arrived.
@@ -75,14 +75,14 @@ pub struct End {
 
 impl End {
     /// Losses of every kind.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost.values().sum()
     }
 }
 
 /// Any line.
 #[derive(Clone, Debug)]
-pub enum Line {
+pub(crate) enum Line {
     /// `"type":"start"`
     Start(Start),
     /// `"type":"transition"`
@@ -107,7 +107,7 @@ const TRANSITION: &[&str] = &[
 const END: &[&str] = &["seen", "delivered", "lost", "undecodable", "connections"];
 
 /// Reads one line; the error says what breaks the promise.
-pub fn parse(text: &str) -> Result<Line, String> {
+pub(crate) fn parse(text: &str) -> Result<Line, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
     let kind = value.get("type").and_then(Value::as_str);
     let (promised, make): (_, fn(Value) -> serde_json::Result<Line>) = match kind {

@@ -18,6 +18,11 @@
 //! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
 //! ten times as long, the flood a tenth).
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "everything here is a test, and a test may panic"
+)]
+
 mod clock;
 mod expect;
 mod lines;
@@ -25,6 +30,7 @@ mod net;
 mod ns;
 mod process;
 mod tables;
+mod tool;
 mod trace;
 mod witness;
 

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// One end of a connection, as its lines should name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Side {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Side {
     /// Inode number of the network namespace.
     pub netns: u64,
     /// Local address and port.
@@ -37,7 +37,7 @@ pub struct Side {
 
 impl Side {
     /// The other end, in the same network namespace.
-    pub fn peer(self) -> Self {
+    pub(crate) fn peer(self) -> Self {
         Self {
             local: self.remote,
             remote: self.local,
@@ -47,12 +47,12 @@ impl Side {
 }
 
 /// Inode number of the calling thread's network namespace.
-pub fn netns() -> u64 {
+pub(crate) fn netns() -> u64 {
     fs::metadata("/proc/thread-self/ns/net").unwrap().ino()
 }
 
 /// A TCP socket that is not connected.
-pub fn socket(address: SocketAddr) -> OwnedFd {
+pub(crate) fn socket(address: SocketAddr) -> OwnedFd {
     own_files();
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -67,7 +67,7 @@ pub fn socket(address: SocketAddr) -> OwnedFd {
 }
 
 /// A socket bound to `address`; port 0 lets the kernel choose.
-pub fn bound(address: SocketAddr) -> (OwnedFd, SocketAddr) {
+pub(crate) fn bound(address: SocketAddr) -> (OwnedFd, SocketAddr) {
     let fd = socket(address);
     bind(&fd, &address).unwrap();
     let local = own_address(fd.as_fd());
@@ -83,7 +83,7 @@ fn plain(address: SocketAddrAny) -> SocketAddr {
 }
 
 /// A listening socket.
-pub struct Listener {
+pub(crate) struct Listener {
     fd: OwnedFd,
     /// Where; the remote end is unspecified.
     pub side: Side,
@@ -93,13 +93,13 @@ pub struct Listener {
 
 impl Listener {
     /// Listens on `address`; port 0 lets the kernel choose.
-    pub fn on(address: &str) -> Self {
+    pub(crate) fn on(address: &str) -> Self {
         let (fd, local) = bound(address.parse().unwrap());
         Self::from_bound(fd, local)
     }
 
     /// Listens with a socket that has its port already.
-    pub fn from_bound(fd: OwnedFd, local: SocketAddr) -> Self {
+    pub(crate) fn from_bound(fd: OwnedFd, local: SocketAddr) -> Self {
         let ((), listened) = timed(|| listen(&fd, 4096).unwrap());
         let unspecified = match local {
             SocketAddr::V4(_) => "0.0.0.0:0",
@@ -115,27 +115,33 @@ impl Listener {
 
     /// Takes the next connection; `opened` reaches from the client's connect
     /// to the return of accept.
-    pub fn accept(&self, client: &Conn) -> Conn {
+    pub(crate) fn accept(&self, client: &Conn) -> Conn {
         wait_readable(self.fd.as_fd());
         let (fd, accepted) = timed(|| accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap());
         Conn::new(fd, self.side.netns, client.opened.until(accepted))
     }
 
     /// A client and the server's end of it.
-    pub fn pair(&self) -> (Conn, Conn) {
+    pub(crate) fn pair(&self) -> (Conn, Conn) {
         let client = Conn::to(self.side.local);
         let server = self.accept(&client);
         (client, server)
     }
 
     /// Closes it.
-    pub fn close(self) -> Interval {
+    pub(crate) fn close(self) -> Interval {
         timed(|| drop(self.fd)).1
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// A connected socket.
-pub struct Conn {
+pub(crate) struct Conn {
     fd: OwnedFd,
     /// Its addresses.
     pub side: Side,
@@ -145,12 +151,12 @@ pub struct Conn {
 
 impl Conn {
     /// Connects from an address that the kernel chooses.
-    pub fn to(remote: SocketAddr) -> Self {
+    pub(crate) fn to(remote: SocketAddr) -> Self {
         Self::with(socket(remote), remote)
     }
 
     /// Connects with a socket that exists already.
-    pub fn with(fd: OwnedFd, remote: SocketAddr) -> Self {
+    pub(crate) fn with(fd: OwnedFd, remote: SocketAddr) -> Self {
         let (done, opened) = timed(|| connect(&fd, &remote));
         done.unwrap_or_else(|error| panic!("connect to {remote}: {error}"));
         Self::new(fd, netns(), opened)
@@ -166,30 +172,30 @@ impl Conn {
     }
 
     /// Sends FIN and keeps the descriptor.
-    pub fn shutdown(&self) -> Interval {
+    pub(crate) fn shutdown(&self) -> Interval {
         timed(|| shutdown(&self.fd, Shutdown::Write).unwrap()).1
     }
 
     /// Closes the only descriptor.
-    pub fn close(self) -> Interval {
+    pub(crate) fn close(self) -> Interval {
         timed(|| drop(self.fd)).1
     }
 
     /// Closes with a RST instead of a FIN.
-    pub fn abort(self) -> Interval {
+    pub(crate) fn abort(self) -> Interval {
         sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO)).unwrap();
         self.close()
     }
 
     /// Sends bytes.
-    pub fn send(&self, bytes: &[u8]) -> Interval {
+    pub(crate) fn send(&self, bytes: &[u8]) -> Interval {
         let (sent, when) = timed(|| write(&self.fd, bytes).unwrap());
         assert_eq!(sent, bytes.len());
         when
     }
 
     /// Reads `count` bytes, which must come.
-    pub fn receive(&self, count: usize) -> Interval {
+    pub(crate) fn receive(&self, count: usize) -> Interval {
         let mut bytes = vec![0; count];
         let mut have = 0;
         timed(|| {
@@ -204,14 +210,14 @@ impl Conn {
     }
 
     /// Reads end-of-file: the peer's FIN has been processed.
-    pub fn end_of_file(&self) -> Interval {
+    pub(crate) fn end_of_file(&self) -> Interval {
         let (got, when) = self.read_once();
         assert_eq!(got, Ok(0));
         when
     }
 
     /// Reads ECONNRESET: the peer's RST has been processed.
-    pub fn reset(&self) -> Interval {
+    pub(crate) fn reset(&self) -> Interval {
         let (got, when) = self.read_once();
         assert_eq!(got, Err(Errno::CONNRESET));
         when
@@ -225,7 +231,7 @@ impl Conn {
     }
 
     /// Waits until there is something to read, and reads nothing.
-    pub fn wait_readable(&self) {
+    pub(crate) fn wait_readable(&self) {
         wait_readable(self.fd.as_fd());
     }
 }
@@ -237,13 +243,13 @@ impl AsFd for Conn {
 }
 
 /// Connects to where it must fail, and says how and when.
-pub fn connect_error(fd: &OwnedFd, remote: SocketAddr) -> (Errno, Interval) {
+pub(crate) fn connect_error(fd: &OwnedFd, remote: SocketAddr) -> (Errno, Interval) {
     let (done, when) = timed(|| connect(fd, &remote));
     (done.expect_err("connect succeeded"), when)
 }
 
 /// Begins to connect, without waiting for an answer.
-pub fn begin_connect(remote: SocketAddr) -> (OwnedFd, Interval) {
+pub(crate) fn begin_connect(remote: SocketAddr) -> (OwnedFd, Interval) {
     let fd = socket(remote);
     rustix::io::ioctl_fionbio(&fd, true).unwrap();
     let (errno, when) = connect_error(&fd, remote);
@@ -252,7 +258,7 @@ pub fn begin_connect(remote: SocketAddr) -> (OwnedFd, Interval) {
 }
 
 /// Waits for something to read, an end, or an error.
-pub fn wait_readable(fd: BorrowedFd<'_>) -> Interval {
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>) -> Interval {
     let limit = Timespec {
         tv_sec: patience().as_secs().try_into().unwrap(),
         tv_nsec: 0,

@@ -16,7 +16,7 @@ fn ip(arguments: &str) {
 }
 
 /// A network namespace with loopback up, removed with the value.
-pub struct Netns {
+pub(crate) struct Netns {
     name: String,
     file: File,
     /// Inode number, as the tool prints it.
@@ -25,7 +25,7 @@ pub struct Netns {
 
 impl Netns {
     /// Makes one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         own_files();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -38,7 +38,7 @@ impl Netns {
     }
 
     /// Runs `work` on the calling thread inside; sockets made there stay there.
-    pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let outside = File::open("/proc/thread-self/ns/net").unwrap();
         let switch = |file: &File| {
             let network = Some(LinkNameSpaceType::Network);
@@ -51,7 +51,7 @@ impl Netns {
     }
 
     /// Runs an `ip` command inside.
-    pub fn ip(&self, arguments: &str) {
+    pub(crate) fn ip(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.name));
     }
 }
@@ -65,7 +65,7 @@ impl Drop for Netns {
 }
 
 /// Two network namespaces, 10.99.0.1 and 10.99.0.2, joined by a veth pair.
-pub struct Cable {
+pub(crate) struct Cable {
     /// Has 10.99.0.1/24.
     pub left: Netns,
     /// Has 10.99.0.2/24.
@@ -74,7 +74,7 @@ pub struct Cable {
 
 impl Cable {
     /// Lays it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (left, right) = (Netns::new(), Netns::new());
         left.ip(&format!(
             "link add cable type veth peer name cable netns {}",

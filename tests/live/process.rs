@@ -22,7 +22,7 @@ thread_local! {
 /// a copy of every descriptor until it executes a program or exits, and a
 /// socket that another test closes meanwhile would stay open: its FIN would
 /// leave late, at a time which that test did not measure.
-pub fn own_files() {
+pub(crate) fn own_files() {
     if OWN_FILES.replace(true) {
         return;
     }
@@ -32,13 +32,13 @@ pub fn own_files() {
 }
 
 /// A forked child, which is waited for.
-pub struct Forked(Pid);
+pub(crate) struct Forked(Pid);
 
 /// Forks; the child runs `work` and exits.
 ///
 /// `work` may only make system calls: another thread may have held the
 /// allocator's lock at the fork.
-pub fn fork(work: impl FnOnce()) -> Forked {
+pub(crate) fn fork(work: impl FnOnce()) -> Forked {
     own_files();
     // SAFETY: the child makes system calls only, and leaves by _exit, which
     // runs no handler of the parent's.
@@ -55,12 +55,12 @@ pub fn fork(work: impl FnOnce()) -> Forked {
 
 impl Forked {
     /// Process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         u32::try_from(self.0.as_raw_pid()).unwrap()
     }
 
     /// Waits until it has exited, and demands that it did so in peace.
-    pub fn wait(self) {
+    pub(crate) fn wait(self) {
         let (_, status) = waitpid(Some(self.0), WaitOptions::empty())
             .unwrap()
             .unwrap();
@@ -78,11 +78,11 @@ impl Drop for Forked {
 }
 
 /// A program that ends with the value.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub Child);
 
 impl Running {
     /// Starts it, without input and output.
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         own_files();
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn();
@@ -90,12 +90,12 @@ impl Running {
     }
 
     /// A process that does nothing but use a CPU.
-    pub fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self::start(Command::new("sh").args(["-c", "while :; do :; done"]))
     }
 
     /// Process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -108,7 +108,7 @@ impl Drop for Running {
 }
 
 /// What a needed program printed; panics with what to install without it.
-pub fn output(program: &str, package: &str, arguments: &[&str]) -> String {
+pub(crate) fn output(program: &str, package: &str, arguments: &[&str]) -> String {
     own_files();
     let done = Command::new(program).args(arguments).output();
     let done = done.unwrap_or_else(|error| missing(program, package, &error));
@@ -122,22 +122,22 @@ pub fn output(program: &str, package: &str, arguments: &[&str]) -> String {
 }
 
 /// The end of a test that lacks a program.
-pub fn missing(program: &str, package: &str, error: &std::io::Error) -> ! {
+pub(crate) fn missing(program: &str, package: &str, error: &std::io::Error) -> ! {
     panic!("{program}: {error}: this test needs it; apt-get install {package}")
 }
 
 /// This process, as the tool should name it.
-pub fn own_pid() -> u32 {
+pub(crate) fn own_pid() -> u32 {
     std::process::id()
 }
 
 /// The calling thread's name.
-pub fn own_comm() -> String {
+pub(crate) fn own_comm() -> String {
     let comm = fs::read_to_string("/proc/thread-self/comm").unwrap();
     comm.trim_end_matches('\n').to_owned()
 }
 
 /// Renames the calling thread; the kernel keeps 15 bytes, of any value but 0.
-pub fn rename(name: &[u8]) {
+pub(crate) fn rename(name: &[u8]) {
     set_name(&CString::new(name).unwrap()).unwrap();
 }

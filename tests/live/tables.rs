@@ -12,7 +12,7 @@ use crate::{
 
 /// One line of `/proc/net/tcp` or `tcp6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Local address and port.
     pub local: SocketAddr,
     /// Remote address and port.
@@ -38,7 +38,7 @@ const STATES: [&str; 13] = [
 ];
 
 /// Every TCP socket of the calling thread's network namespace.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     ["tcp", "tcp6"]
         .iter()
         .filter_map(|name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).ok())
@@ -47,7 +47,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// The socket's state now, `None` when no table has it.
-pub fn state(side: &Side) -> Option<&'static str> {
+pub(crate) fn state(side: &Side) -> Option<&'static str> {
     rows()
         .into_iter()
         .find(|row| row.local == side.local && row.remote == side.remote)
@@ -55,7 +55,7 @@ pub fn state(side: &Side) -> Option<&'static str> {
 }
 
 /// Waits until the socket is in a state, and says between when.
-pub fn wait_state(side: &Side, wanted: &str) -> Interval {
+pub(crate) fn wait_state(side: &Side, wanted: &str) -> Interval {
     wait_for(&format!("{side:?} in {wanted}"), || {
         (state(side) == Some(wanted)).then_some(())
     })
@@ -63,7 +63,7 @@ pub fn wait_state(side: &Side, wanted: &str) -> Interval {
 }
 
 /// Waits until no table has the socket any more.
-pub fn wait_gone(side: &Side) -> Interval {
+pub(crate) fn wait_gone(side: &Side) -> Interval {
     wait_for(&format!("{side:?} gone"), || {
         state(side).is_none().then_some(())
     })

@@ -13,12 +13,12 @@ use aya::{Ebpf, EbpfLoader, maps::PerCpuArray, programs::TracePoint};
 use crate::process::own_files;
 
 /// `sock:inet_sock_set_state` counted by pair of states, of one port.
-pub struct Witness {
+pub(crate) struct Witness {
     object: Ebpf,
 }
 
 /// Names of the counted numbers, as the tool prints them.
-pub const STATES: [&str; 12] = [
+pub(crate) const STATES: [&str; 12] = [
     "?",
     "ESTABLISHED",
     "SYN_SENT",
@@ -35,7 +35,7 @@ pub const STATES: [&str; 12] = [
 
 impl Witness {
     /// Counts from now on what happens to sockets with `port` at either end.
-    pub fn of_port(port: u16) -> Self {
+    pub(crate) fn of_port(port: u16) -> Self {
         own_files();
         let format = format_of("sock", "inet_sock_set_state");
         let at = |field, size| offset(&format, field, size).unwrap();
@@ -56,13 +56,13 @@ impl Witness {
     }
 
     /// How often `old -> new` happened.
-    pub fn count(&self, old: &str, new: &str) -> u64 {
+    pub(crate) fn count(&self, old: &str, new: &str) -> u64 {
         let number = |name| STATES.iter().position(|&state| state == name).unwrap();
         self.cell(number(old) * 16 + number(new))
     }
 
     /// How often anything happened.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         (0..256).map(|cell| self.cell(cell)).sum()
     }
 
@@ -74,7 +74,7 @@ impl Witness {
 
     /// How often the kernel did not run the program because it ran already on
     /// that CPU; `None` before Linux 5.12, which does not count this.
-    pub fn missed(&self) -> Option<u64> {
+    pub(crate) fn missed(&self) -> Option<u64> {
         let program: &TracePoint = self.object.program("witness").unwrap().try_into().unwrap();
         let fd = program.fd().unwrap().as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/thread-self/fdinfo/{fd}")).unwrap();
@@ -93,7 +93,7 @@ fn object() -> std::path::PathBuf {
 }
 
 /// The documented description of a tracepoint; mounts tracefs where nobody has.
-pub fn format_of(group: &str, event: &str) -> String {
+pub(crate) fn format_of(group: &str, event: &str) -> String {
     let path = format!("/sys/kernel/tracing/events/{group}/{event}/format");
     if !Path::new(&path).exists() {
         // SAFETY: all three strings are NUL-terminated and live for the call.
