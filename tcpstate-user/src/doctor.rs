@@ -25,6 +25,15 @@ pub struct DoctorReport {
     pub advice: Vec<String>,
 }
 
+impl DoctorReport {
+    /// Whether `tcpstate trace` would run here: without the first signal
+    /// nothing does.
+    #[must_use]
+    pub fn can_trace(&self) -> bool {
+        self.signals.first().is_some_and(|row| row.chosen.is_some())
+    }
+}
+
 /// Whether the kernel's type information can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

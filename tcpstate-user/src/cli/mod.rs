@@ -21,6 +21,10 @@ pub use resolve::ResolveError;
 
 use crate::sink::Format;
 
+/// Size of the ring buffer when none is asked for: `--ring-size 16M`. It holds
+/// 233,000 transitions, 0.1 s of the most that two cores can produce.
+pub const DEFAULT_RING_BYTES: u32 = 16 << 20;
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpstate",

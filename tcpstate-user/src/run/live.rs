@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{info::session_info, pipeline::Pipeline, status::StatusLine, stop::Stop};
+use super::{pipeline::Pipeline, status::StatusLine, stop::Stop};
 use crate::{
     attach::{Session, Totals},
     decode::SockAddr64,
@@ -68,15 +68,12 @@ impl<W: Write> Live<W> {
         })
     }
 
-    /// Runs until `stop` says so, then drains and accounts for everything.
-    pub(super) async fn run(mut self, mut stop: Stop) -> Result<EndInfo> {
-        let info = session_info(&self.session);
-        if let Some(tape) = &mut self.tape {
-            tape.begin(&info)?;
-        }
+    /// Runs until it is told to stop, at the latest `after` this long; then
+    /// drains and accounts for everything.
+    pub(super) async fn run(mut self, after: Option<Duration>) -> Result<EndInfo> {
         self.walk()?;
-        self.pipeline.start(&info)?;
-        self.pipeline.flush()?;
+        self.pipeline.start()?;
+        let mut stop = Stop::new(after)?;
         let mut more = true;
         loop {
             tokio::select! {
@@ -119,18 +116,18 @@ impl<W: Write> Live<W> {
             framed,
             ..
         } = self;
-        let mut taped = io::Result::Ok(());
+        let mut taped = Ok(());
         let count = ring.drain(BATCH, |record| {
             if let (Some(tape), Ok(())) = (tape.as_mut(), &taped) {
                 taped = tape.push(record);
             }
             pipeline.delivered(record);
         });
-        taped.context("cannot write the recording")?;
+        taped?;
         if let Some(tape) = tape
             && framed.elapsed() > BETWEEN_FRAMES
         {
-            tape.flush().context("cannot write the recording")?;
+            tape.flush()?;
             *framed = Instant::now();
         }
         Ok(count)
@@ -142,7 +139,7 @@ impl<W: Write> Live<W> {
         if totals.recursion != self.known.recursion
             || totals.ring_full - self.known.ring_full >= LOST_WRAPS
         {
-            self.pipeline.gap(ktime_now());
+            self.pipeline.gap();
         }
         self.known = totals;
         Ok(())
@@ -162,9 +159,15 @@ impl<W: Write> Live<W> {
     /// Walks over all socket tables and feeds what is there.
     fn walk(&mut self) -> Result<()> {
         let mut bytes = Vec::new();
-        seed::sweep(self.session.walker(), &mut bytes);
+        match self.session.walker() {
+            Some(walker) => {
+                let mut open = || walker.open().map_err(io::Error::other);
+                seed::sweep(Some(&mut open), &mut bytes)
+            }
+            None => seed::sweep(None, &mut bytes),
+        };
         if let Some(tape) = &mut self.tape {
-            tape.push(&bytes).context("cannot write the recording")?;
+            tape.push(&bytes)?;
         }
         self.pipeline.walked(&bytes);
         self.walked = Some(Instant::now());
@@ -212,9 +215,9 @@ impl<W: Write> Live<W> {
             }
         }
         drop(self.status.take());
-        self.pipeline.finish(ktime_now(), &mut end)?;
+        self.pipeline.finish(&mut end)?;
         if let Some(tape) = self.tape {
-            tape.finish(&end).context("cannot write the recording")?;
+            tape.finish(&end)?;
         }
         Ok(end)
     }

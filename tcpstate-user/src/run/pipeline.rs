@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::{
     decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records},
-    session::{EndInfo, SessionInfo},
+    session::EndInfo,
     sink::Sink,
     track::{Change, Tracker},
     view::Filter,
@@ -18,7 +18,10 @@ pub(super) struct Pipeline<W: Write> {
     delivered: u64,
     undecodable: u64,
     transitions: u64,
+    last_at: KtimeNs,
     last_error: Option<DecodeError>,
+    /// The first time the output refused a line; told at the next flush.
+    broken: io::Result<()>,
 }
 
 impl<W: Write> Pipeline<W> {
@@ -31,14 +34,16 @@ impl<W: Write> Pipeline<W> {
             delivered: 0,
             undecodable: 0,
             transitions: 0,
+            last_at: KtimeNs(0),
             last_error: None,
+            broken: Ok(()),
         }
     }
 
     /// Writes what stands before the first line.
-    pub(super) fn start(&mut self, info: &SessionInfo) -> io::Result<()> {
+    pub(super) fn start(&mut self) -> io::Result<()> {
         match &mut self.lines {
-            Some((_, sink)) => sink.start(info),
+            Some((_, sink)) => sink.start(),
             None => Ok(()),
         }
     }
@@ -65,6 +70,7 @@ impl<W: Write> Pipeline<W> {
                 if matches!(record.event, Event::Transition(_)) {
                     self.transitions += 1;
                 }
+                self.last_at = self.last_at.max(record.at);
                 self.tracker.apply(&record, &mut self.changes);
                 self.write_changes();
             }
@@ -80,7 +86,11 @@ impl<W: Write> Pipeline<W> {
     fn write_changes(&mut self) {
         if let Some((filter, sink)) = &mut self.lines {
             for change in &self.changes {
-                filter.pass(change, &mut |passed| sink.change(passed));
+                filter.pass(change, &mut |passed| {
+                    if self.broken.is_ok() {
+                        self.broken = sink.change(passed);
+                    }
+                });
             }
         }
         self.changes.clear();
@@ -92,14 +102,19 @@ impl<W: Write> Pipeline<W> {
         self.write_changes();
     }
 
+    /// As [`Self::settle`], by the clock of the records taken so far.
+    pub(super) fn settle_recorded(&mut self) {
+        self.settle(self.last_at);
+    }
+
     /// Sockets whose lines wait for something that only a look at them tells.
     pub(super) fn wanted(&mut self, sockets: &mut Vec<SockAddr64>) {
         self.tracker.wanted(sockets);
     }
 
     /// Records were lost that left no mark in the stream.
-    pub(super) fn gap(&mut self, at: KtimeNs) {
-        self.tracker.gap(at);
+    pub(super) fn gap(&mut self) {
+        self.tracker.gap();
     }
 
     /// Whether a walk over the socket tables should repair what a loss broke.
@@ -109,6 +124,7 @@ impl<W: Write> Pipeline<W> {
 
     /// Hands what was written to the operating system.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.broken, Ok(()))?;
         match &mut self.lines {
             Some((_, sink)) => sink.flush(),
             None => Ok(()),
@@ -126,18 +142,16 @@ impl<W: Write> Pipeline<W> {
     }
 
     /// Ends the session: lets go of every line and fills in this side's counts.
-    pub(super) fn finish(&mut self, now: KtimeNs, end: &mut EndInfo) -> io::Result<()> {
-        self.tracker.finish(now, &mut self.changes);
+    pub(super) fn finish(&mut self, end: &mut EndInfo) -> io::Result<()> {
+        self.tracker.finish(&mut self.changes);
         self.write_changes();
+        std::mem::replace(&mut self.broken, Ok(()))?;
         end.delivered = self.delivered;
         end.undecodable = self.undecodable;
         end.transitions = self.transitions;
-        end.connections = self.tracker.connections();
+        end.connections = self.tracker.counters().connections;
         match &mut self.lines {
-            Some((_, sink)) => {
-                sink.end(end)?;
-                sink.flush()
-            }
+            Some((_, sink)) => sink.end(end),
             None => Ok(()),
         }
     }
