@@ -74,7 +74,7 @@ impl Btf<'_> {
             bits = bits.checked_add(member.bits).ok_or_else(missing)?;
             at = self.resolve(member.type_id)?;
         }
-        if bits % 8 != 0 {
+        if !bits.is_multiple_of(8) {
             return Err(BtfError::Bitfield(format!("{name}.{path}")));
         }
         let size = self.size_of(at)?;

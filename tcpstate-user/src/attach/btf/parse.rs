@@ -41,7 +41,6 @@ pub(super) enum Kind {
 /// One type's first twelve bytes, and where what follows them begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Type {
-    name_offset: u32,
     pub(super) kind: Kind,
     /// Number of members, enumerators or parameters.
     pub(super) vlen: usize,
@@ -136,7 +135,6 @@ impl<'a> Btf<'a> {
             Some(&position) => Ok(read_type(self.types, position as usize)?.0),
             // Number 0 is void, which is in no section.
             None if id == 0 => Ok(Type {
-                name_offset: 0,
                 kind: Kind::Other,
                 vlen: 0,
                 kind_flag: false,
@@ -215,7 +213,6 @@ fn read_type(types: &[u8], position: usize) -> Result<(Type, usize), BtfError> {
         return Err(short());
     }
     let found = Type {
-        name_offset: word(types, position)?,
         kind,
         vlen,
         kind_flag: info >> 31 != 0,
