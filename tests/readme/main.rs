@@ -95,7 +95,11 @@ fn the_sample_in_readme_is_what_the_program_prints() {
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(output.stdout).unwrap();
     let shown = blocks("text").first().cloned().unwrap_or_default();
-    assert_eq!(printed.trim_end(), shown.trim_end(), "README's sample is out of date");
+    assert_eq!(
+        printed.trim_end(),
+        shown.trim_end(),
+        "README's sample is out of date"
+    );
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Signal {
     }
 
     /// What is lost with it, where that is not plain from its name.
-    const fn consequence(self) -> Option<&'static str> {
+    pub const fn without(self) -> Option<&'static str> {
         match self {
             Self::CloseCalled => Some("close is recognised by the transition that it causes"),
             Self::ExistingSockets => Some("existing sockets are read through sock_diag"),
@@ -276,6 +276,13 @@ pub struct HookReport {
 }
 
 impl HookReport {
+    /// The hook that gives `signal`.
+    #[must_use]
+    pub fn chosen(&self, signal: Signal) -> Option<&'static str> {
+        let report = self.signals.iter().find(|report| report.signal == signal);
+        report?.chosen
+    }
+
     /// Signal to hook, as [`crate::session::SessionInfo`] has it.
     #[must_use]
     pub fn hooks(&self) -> BTreeMap<String, Option<String>> {
@@ -303,7 +310,7 @@ impl SignalReport {
     /// Why there is no hook.
     pub(super) fn reason(&self) -> String {
         let refusals = self.refused.iter().map(ToString::to_string);
-        let consequence = self.signal.consequence().map(str::to_owned);
+        let consequence = self.signal.without().map(str::to_owned);
         refusals.chain(consequence).collect::<Vec<_>>().join("; ")
     }
 }

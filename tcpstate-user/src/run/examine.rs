@@ -26,8 +26,12 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 pub(super) fn examine(ring_bytes: u32) -> DoctorReport {
     let capabilities = capabilities();
     let btf = btf();
-    let signals: Vec<_> = attach::probe().iter().map(row).collect();
-    let advice = advice(&capabilities, &btf, &signals);
+    let (signals, refusal) = match attach::probe() {
+        Ok(report) => (report.signals.iter().map(row).collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let mut advice = advice(&capabilities, &btf, &signals);
+    advice.extend(refusal);
     DoctorReport {
         kernel: rustix::system::uname()
             .release()
@@ -84,7 +88,7 @@ fn row(report: &SignalReport) -> SignalRow {
                 reason: refusal.reason.clone(),
             })
             .collect(),
-        without: report.signal.without().to_owned(),
+        without: report.signal.without().unwrap_or_default().to_owned(),
     }
 }
 
@@ -104,8 +108,7 @@ fn advice(capabilities: &[Capability], btf: &Btf, signals: &[SignalRow]) -> Vec<
         .iter()
         .any(|path| Path::new(path).join("events").exists());
     if !tracefs && signals.iter().any(|row| row.chosen.is_none()) {
-        advice
-            .push("Mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
+        advice.push("Mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
     }
     advice
 }

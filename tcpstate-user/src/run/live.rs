@@ -6,10 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
 
 use super::{pipeline::Pipeline, status::StatusLine, stop::Stop};
 use crate::{
-    attach::{Session, Totals},
+    attach::{Session, Signal, Totals},
     decode::SockAddr64,
     seed,
     session::EndInfo,
@@ -41,7 +42,10 @@ pub(super) struct Live<W: Write> {
     pipeline: Pipeline<W>,
     tape: Option<Writer>,
     known: Totals,
+    /// Whether sockets can be looked at; else their lines go without.
+    looks: bool,
     wanted: Vec<SockAddr64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     walked: Option<Instant>,
     framed: Instant,
     status: Option<StatusLine>,
@@ -54,10 +58,13 @@ impl<W: Write> Live<W> {
         pipeline: Pipeline<W>,
         tape: Option<Writer>,
     ) -> Result<Self> {
-        let ring = session.take_ring().context("the ring buffer is gone")?;
+        let ring = session.take_ring()?;
+        let looks = session.report().chosen(Signal::SocketLookup).is_some();
         Ok(Self {
             ring: LiveRing::new(ring).context("cannot watch the ring buffer")?,
             known: session.counters()?,
+            logger: session.take_logger(),
+            looks,
             session,
             pipeline,
             tape,
@@ -149,6 +156,9 @@ impl<W: Write> Live<W> {
     /// the ring. Returns whether there were any.
     fn look(&mut self) -> Result<bool> {
         self.wanted.clear();
+        if !self.looks {
+            return Ok(false);
+        }
         self.pipeline.wanted(&mut self.wanted);
         for &socket in &self.wanted {
             self.session.peek(socket)?;
@@ -175,6 +185,9 @@ impl<W: Write> Live<W> {
     }
 
     fn report(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         let now = Instant::now();
         if let Some(status) = &mut self.status
             && status.is_due(now)

@@ -117,6 +117,11 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
 }
 
 fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
+    if live.verbose {
+        env_logger::Builder::new()
+            .filter_level(log::LevelFilter::Debug)
+            .init();
+    }
     Ok(Session::open(&Request {
         filter: spec.kernel_filter(),
         ring_bytes: live.ring_size,

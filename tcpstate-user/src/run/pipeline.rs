@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::complain;
 use crate::{
     decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records},
     session::EndInfo,
@@ -136,16 +137,25 @@ impl<W: Write> Pipeline<W> {
         self.delivered
     }
 
-    /// The last thing that was not a record.
-    pub(super) const fn last_error(&self) -> Option<DecodeError> {
-        self.last_error
-    }
-
     /// Ends the session: lets go of every line and fills in this side's counts.
     pub(super) fn finish(&mut self, end: &mut EndInfo) -> io::Result<()> {
         self.tracker.finish(&mut self.changes);
         self.write_changes();
         std::mem::replace(&mut self.broken, Ok(()))?;
+        if let Some(error) = self.last_error {
+            complain(&format!(
+                "{} records could not be decoded; the last one: {error}",
+                self.undecodable
+            ));
+        }
+        if let Some((filter, _)) = &self.lines
+            && filter.overflowed() > 0
+        {
+            complain(&format!(
+                "{} lines of connections whose process was not known yet are missing",
+                filter.overflowed()
+            ));
+        }
         end.delivered = self.delivered;
         end.undecodable = self.undecodable;
         end.transitions = self.transitions;

@@ -156,7 +156,11 @@ impl Entry {
         // A child exists since its handshake began, as a request that is not
         // followed.
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
-        self.entered = if child { Entered::Before } else { Entered::Seen };
+        self.entered = if child {
+            Entered::Before
+        } else {
+            Entered::Seen
+        };
         self.state = event.new;
         self.since = at;
         self.generation = generation;

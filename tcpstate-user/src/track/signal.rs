@@ -77,7 +77,13 @@ impl Tracker {
         }
         // inet_csk_destroy_sock insists on CLOSE: that event was missed.
         self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
-        release(entry, &mut self.holds, self.generation, &mut self.counters, out);
+        release(
+            entry,
+            &mut self.holds,
+            self.generation,
+            &mut self.counters,
+            out,
+        );
         self.table.remove(sk);
     }
 

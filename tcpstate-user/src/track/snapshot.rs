@@ -62,7 +62,13 @@ impl Tracker {
                 }
                 self.counters.connections += 1;
                 self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
-                release(entry, &mut self.holds, self.generation, &mut self.counters, out);
+                release(
+                    entry,
+                    &mut self.holds,
+                    self.generation,
+                    &mut self.counters,
+                    out,
+                );
                 *entry = Entry::seeded(at, seen, vouched);
             }
         }
