@@ -1,0 +1,201 @@
+//! The kernels that the live tests run on in virtual machines: Debian's own
+//! builds, fetched through the machine's own archive, kept in the user's cache.
+
+mod archive;
+mod modules;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    exec::{exec, say},
+    kernels::archive::Archive,
+    machine::cache,
+};
+
+/// One line of the table.
+pub(crate) struct Kernel {
+    pub(crate) version: &'static str,
+    suites: &'static [&'static str],
+    /// Package names; `*` stands for digits and dots, the same ones in each. The
+    /// highest that the archive has is taken: older ones disappear from it.
+    packages: &'static [&'static str],
+}
+
+pub(crate) const KERNELS: &[Kernel] = &[Kernel {
+    version: "6.1",
+    suites: &["bookworm", "bookworm-security"],
+    packages: &["linux-image-6.1.0-*-cloud-amd64"],
+}];
+
+/// Modules that the tests use, unless the kernel has them built in.
+const MODULES: &[&str] = &["inet_diag", "tcp_diag", "veth", "tun"];
+
+/// A kernel on this machine's disk.
+pub(crate) struct Image {
+    pub(crate) vmlinuz: PathBuf,
+    /// In the order in which they can be inserted.
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+/// Fetches the newest build of each, whatever is here.
+pub(crate) fn command() -> Result<()> {
+    for kernel in KERNELS {
+        fetch(kernel)?;
+    }
+    Ok(())
+}
+
+/// The kernel from the cache, fetched if it is not there.
+pub(crate) fn image(kernel: &Kernel) -> Result<Image> {
+    let home = home(kernel)?;
+    if fs::read_to_string(home.join("complete")).ok() != Some(contents()) {
+        fetch(kernel)?;
+    }
+    Ok(Image {
+        vmlinuz: home.join("vmlinuz"),
+        modules: files(&home.join("modules"))?,
+    })
+}
+
+/// Why no kernel can be fetched on this machine, if that is so.
+pub(crate) fn obstacle() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("the kernels are for x86-64".to_owned());
+    }
+    archive::obstacle()
+}
+
+fn home(kernel: &Kernel) -> Result<PathBuf> {
+    Ok(cache()?.join("kernels").join(kernel.version))
+}
+
+/// Written last: says that everything is there, and which modules that is.
+fn contents() -> String {
+    MODULES.join("\n")
+}
+
+fn fetch(kernel: &Kernel) -> Result<()> {
+    let home = home(kernel)?;
+    let work = home.with_file_name(format!("{}-part-{}", kernel.version, std::process::id()));
+    fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+    let fetched = fetch_into(kernel, &work)
+        .and_then(|kept| replace(&kept, &home))
+        .with_context(|| format!("kernel {}", kernel.version));
+    fs::remove_dir_all(&work).with_context(|| work.display().to_string())?;
+    fetched
+}
+
+/// Gives the directory with what is worth keeping.
+fn fetch_into(kernel: &Kernel, work: &Path) -> Result<PathBuf> {
+    let archive = Archive::open(kernel.suites)?;
+    let (tree, kept) = (work.join("tree"), work.join("kept"));
+    for package in resolve(kernel, &archive)? {
+        say(format_args!("kernel {}: {package}", kernel.version));
+        let file = archive.download(&package, work)?;
+        exec(Command::new("dpkg").arg("-x").arg(&file).arg(&tree))?;
+    }
+    fs::create_dir_all(kept.join("modules"))?;
+    let vmlinuz = files(&tree.join("boot"))?
+        .into_iter()
+        .find(|file| name(file).starts_with("vmlinuz-"))
+        .context("the packages have no vmlinuz")?;
+    fs::copy(vmlinuz, kept.join("vmlinuz"))?;
+    modules::keep(&tree, MODULES, &kept.join("modules"))?;
+    fs::write(kept.join("complete"), contents())?;
+    Ok(kept)
+}
+
+fn replace(kept: &Path, home: &Path) -> Result<()> {
+    if home.exists() {
+        fs::remove_dir_all(home)?;
+    }
+    fs::rename(kept, home).with_context(|| home.display().to_string())
+}
+
+/// The names of the newest build's packages.
+fn resolve(kernel: &Kernel, archive: &Archive) -> Result<Vec<String>> {
+    let Some((first, _)) = kernel.packages.split_first() else {
+        bail!("no package is named");
+    };
+    let names = archive.names(first.split('*').next().unwrap_or(first))?;
+    let newest = names
+        .lines()
+        .filter_map(|name| build_number(first, name))
+        .max_by_key(|build| numbers(build))
+        .with_context(|| format!("{first} is in none of {}", kernel.suites.join(", ")))?;
+    Ok(kernel
+        .packages
+        .iter()
+        .map(|pattern| pattern.replace('*', newest))
+        .collect())
+}
+
+/// What the star stands for.
+fn build_number<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
+    let (before, after) = pattern.split_once('*')?;
+    let build = name.strip_prefix(before)?.strip_suffix(after)?;
+    let plain = build
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (plain && !build.is_empty()).then_some(build)
+}
+
+fn numbers(build: &str) -> Vec<u64> {
+    build
+        .split('.')
+        .filter_map(|part| part.parse().ok())
+        .collect()
+}
+
+/// The files of a directory, by name.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = fs::read_dir(directory)
+        .with_context(|| directory.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
+fn name(file: &Path) -> String {
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_star_of_a_package_name_is_a_number() {
+        let pattern = "linux-image-6.1.0-*-cloud-amd64";
+        assert_eq!(
+            build_number(pattern, "linux-image-6.1.0-47-cloud-amd64"),
+            Some("47")
+        );
+        for other in [
+            "linux-image-6.1.0--cloud-amd64",
+            "linux-image-6.1.0-47-cloud-amd64-dbg",
+            "linux-image-6.1.0-47-rt-cloud-amd64",
+            "linux-image-6.12.0-47-cloud-amd64",
+        ] {
+            assert_eq!(build_number(pattern, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_newest_build_is_the_highest_number_not_the_last_word() {
+        let newest = ["12.9", "12.107", "12.11"]
+            .into_iter()
+            .max_by_key(|build| numbers(build));
+        assert_eq!(newest, Some("12.107"));
+    }
+}

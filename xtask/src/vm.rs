@@ -1,0 +1,96 @@
+//! `cargo xtask vm`: the live tests under other kernels, in virtual machines.
+//!
+//! The machine boots from memory: busybox, the programs that the tests start,
+//! tcpstate and the test binary, both linked statically. It has no disk and no
+//! network; its console is all that comes out.
+
+mod console;
+mod guest;
+mod initramfs;
+mod newc;
+mod qemu;
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    exec::say,
+    kernels::{self, KERNELS, Kernel},
+    machine::workspace,
+    setup,
+};
+
+pub(crate) fn command(versions: &[String], arguments: &[String]) -> Result<()> {
+    setup::for_tests()?;
+    if let Some(reason) = no_live_target()? {
+        say(format_args!(
+            "no tests but the machine's own check: {reason}"
+        ));
+    }
+    test(&chosen(versions)?, arguments)
+}
+
+/// Runs the live tests on each kernel; all have their turn before one fails it.
+pub(crate) fn test(kernels: &[&Kernel], arguments: &[String]) -> Result<()> {
+    let payload = guest::build()?;
+    let mut failures = Vec::new();
+    for kernel in kernels {
+        if let Err(error) = test_on(kernel, &payload, arguments) {
+            failures.push(format!("kernel {}: {error:#}", kernel.version));
+        }
+    }
+    if !failures.is_empty() {
+        bail!(failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// Why there are no live tests to run, if that is so: the target is named in
+/// tcpstate-user's manifest or it does not exist.
+pub(crate) fn no_live_target() -> Result<Option<String>> {
+    let manifest = workspace().join("tcpstate-user/Cargo.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+    Ok((!text.contains("name = \"live\""))
+        .then(|| "tcpstate-user/Cargo.toml names no test target live".to_owned()))
+}
+
+fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
+    if versions.is_empty() {
+        return Ok(KERNELS.iter().collect());
+    }
+    versions
+        .iter()
+        .map(|version| {
+            let known = || {
+                KERNELS
+                    .iter()
+                    .map(|kernel| kernel.version)
+                    .collect::<Vec<_>>()
+            };
+            KERNELS
+                .iter()
+                .find(|kernel| kernel.version == *version)
+                .with_context(|| {
+                    format!(
+                        "no kernel {version} in the table, only {}",
+                        known().join(", ")
+                    )
+                })
+        })
+        .collect()
+}
+
+fn test_on(kernel: &Kernel, payload: &guest::Payload, arguments: &[String]) -> Result<()> {
+    let image = kernels::image(kernel)?;
+    let directory = workspace().join("target/vm");
+    fs::create_dir_all(&directory)?;
+    let machine = qemu::Machine {
+        version: kernel.version,
+        vmlinuz: image.vmlinuz.clone(),
+        initrd: directory.join(format!("{}.cpio", kernel.version)),
+        log: directory.join(format!("{}.log", kernel.version)),
+    };
+    initramfs::write(&machine.initrd, &image.modules, payload, arguments)?;
+    machine.run()
+}

@@ -1,0 +1,192 @@
+//! One virtual machine, from its boot to the verdict of its tests.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    exec::say,
+    vm::console::{self, Line},
+};
+
+/// An emulated boot takes 4 to 10 s on an idle machine of two CPUs.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+const TEST_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// About one emulated boot in some dozens panics early, in `do_sync_core`: the
+/// emulator's failure, not the tests'. So the boot is tried again; the tests
+/// never are.
+const BOOTS: u32 = 4;
+
+pub(crate) struct Machine {
+    pub(crate) version: &'static str,
+    pub(crate) vmlinuz: PathBuf,
+    pub(crate) initrd: PathBuf,
+    /// Gets the whole console of the last boot.
+    pub(crate) log: PathBuf,
+}
+
+/// How one boot ended.
+enum End {
+    /// Before any test: worth another try.
+    NotBooted(String),
+    Verdict(Result<()>),
+}
+
+impl Machine {
+    pub(crate) fn run(&self) -> Result<()> {
+        for boot in 1..=BOOTS {
+            let mut running = Running::start(self)?;
+            match running.watch() {
+                End::Verdict(verdict) => {
+                    return verdict.with_context(|| format!("see {}", self.log.display()));
+                }
+                End::NotBooted(reason) => say(format_args!(
+                    "kernel {}: boot {boot} of {BOOTS}: {reason}",
+                    self.version
+                )),
+            }
+        }
+        bail!("{BOOTS} boots failed, see {}", self.log.display())
+    }
+
+    /// Always emulated: a virtual machine in a virtual machine may hang, and a
+    /// test that passes on one machine only is no test.
+    fn command(&self) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+            .args(["-smp", "2", "-m", "2G", "-nodefaults", "-no-reboot"])
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .args(["-append", "console=ttyS0 panic=-1 quiet log_buf_len=4M"])
+            .arg("-kernel")
+            .arg(&self.vmlinuz)
+            .arg("-initrd")
+            .arg(&self.initrd);
+        qemu
+    }
+}
+
+struct Running<'a> {
+    machine: &'a Machine,
+    child: Child,
+    lines: Receiver<String>,
+    log: File,
+    begin: Instant,
+    booted: bool,
+    splats: usize,
+}
+
+impl<'a> Running<'a> {
+    fn start(machine: &'a Machine) -> Result<Self> {
+        let mut command = machine.command();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let console = child.stdout.take().context("no console")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            // A console may carry any bytes. Ends with the machine, or with us.
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            machine,
+            child,
+            lines,
+            log: File::create(&machine.log).with_context(|| machine.log.display().to_string())?,
+            begin: Instant::now(),
+            booted: false,
+            splats: 0,
+        })
+    }
+
+    fn watch(&mut self) -> End {
+        loop {
+            let end = match self.lines.recv_timeout(self.left()) {
+                Ok(line) => self.line(&line),
+                Err(RecvTimeoutError::Timeout) => Some(self.broken("the deadline has passed")),
+                Err(RecvTimeoutError::Disconnected) => Some(self.broken("the machine stopped")),
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    fn left(&self) -> Duration {
+        let deadline = match self.booted {
+            true => TEST_DEADLINE,
+            false => BOOT_DEADLINE,
+        };
+        deadline.saturating_sub(self.begin.elapsed())
+    }
+
+    fn line(&mut self, line: &str) -> Option<End> {
+        if let Err(error) = writeln!(self.log, "{line}") {
+            return Some(End::Verdict(Err(error.into())));
+        }
+        match console::read(line) {
+            Line::Booted => {
+                self.booted = true;
+                say(format_args!(
+                    "kernel {}: booted in {:.1} s",
+                    self.machine.version,
+                    self.begin.elapsed().as_secs_f64()
+                ));
+            }
+            Line::Panic => return Some(self.broken("the kernel panicked")),
+            Line::Exit(status) => return Some(End::Verdict(self.verdict(status))),
+            Line::Splat(text) => {
+                self.splats += 1;
+                say(format_args!(
+                    "kernel {}: splat: {text}",
+                    self.machine.version
+                ));
+            }
+            Line::Text(text) if self.booted => {
+                say(format_args!("{:>5} | {text}", self.machine.version));
+            }
+            Line::Text(_) => {}
+        }
+        None
+    }
+
+    fn verdict(&self, status: i32) -> Result<()> {
+        ensure!(
+            self.splats == 0,
+            "the kernel complained of itself {} times; the tests ended with status {status}",
+            self.splats
+        );
+        ensure!(status == 0, "the tests ended with status {status}");
+        Ok(())
+    }
+
+    fn broken(&self, reason: &str) -> End {
+        match self.booted {
+            true => End::Verdict(Err(anyhow::Error::msg(reason.to_owned()))),
+            false => End::NotBooted(reason.to_owned()),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
