@@ -65,6 +65,8 @@ pub(crate) fn listening(listener: &Listener) -> Vec<Step> {
 pub(crate) enum First {
     /// A birth: what was before is no state of this connection.
     Born,
+    /// The socket has carried another connection, which ended then.
+    Again(Interval),
     /// The socket was in its first `old` since `entered`, and the tool has
     /// known it since `known` at the latest.
     Existed {
@@ -120,13 +122,41 @@ pub(crate) fn check_left(lines: &[&Transition], steps: &[Step]) -> Result<Vec<us
 /// Whether a line is the step with a number.
 fn agrees(line: &Transition, first: First, steps: &[Step], at: usize) -> Result<(), String> {
     let step = &steps[at];
-    let (entered, known) = match (at, first) {
-        (0, First::Existed { entered, known }) => (Some(entered), Some(known)),
-        (0, First::Born) => (None, None),
-        _ => (Some(steps[at - 1].at), None),
-    };
     story(line, step)?;
-    dwell(line, step, entered, known)
+    let before = at.checked_sub(1).map(|before| &steps[before]);
+    match (before, first) {
+        (None, First::Born) => match (line.dwell.as_str(), line.dwell_ns) {
+            ("unknown", None) => Ok(()),
+            other => Err(format!("dwell {other:?} before the birth")),
+        },
+        (None, First::Again(ended)) => dwell(line, "exact", bounds(ended, step.at)),
+        (None, First::Existed { entered, known }) => {
+            let (_, longest) = bounds(entered, step.at);
+            let shortest = step.at.from.saturating_sub(known);
+            dwell(line, "at_least", (shortest, longest))
+        }
+        // The request's part is not in it: a lower bound of the time since the SYN.
+        (Some(before), _) if before.old == "LISTEN" => {
+            let (_, longest) = bounds(before.at, step.at);
+            dwell(line, "at_least", (0, longest))
+        }
+        (Some(before), _) => dwell(line, "exact", bounds(before.at, step.at)),
+    }
+}
+
+/// The shortest and the longest time between two moments that are known to
+/// lie in intervals.
+pub(crate) fn bounds(entered: Interval, left: Interval) -> (u64, u64) {
+    let shortest = left.from.saturating_sub(entered.to);
+    (shortest, left.to.saturating_sub(entered.from))
+}
+
+fn dwell(line: &Transition, kind: &str, (shortest, longest): (u64, u64)) -> Result<(), String> {
+    if line.dwell != kind {
+        return Err(format!("dwell {} instead of {kind}", line.dwell));
+    }
+    let printed = line.dwell_ns.ok_or("no dwell_ns")?;
+    within("dwell", printed, shortest, longest)
 }
 
 fn story(line: &Transition, step: &Step) -> Result<(), String> {
@@ -143,32 +173,6 @@ fn same_connection(first: &Transition, line: &Transition) -> Result<(), String> 
         return Err(format!("another connection than {first:?}"));
     }
     Ok(())
-}
-
-fn dwell(
-    line: &Transition,
-    step: &Step,
-    entered: Option<Interval>,
-    known: Option<u64>,
-) -> Result<(), String> {
-    let Some(entered) = entered else {
-        return match (line.dwell.as_str(), line.dwell_ns) {
-            ("unknown", None) => Ok(()),
-            other => Err(format!("dwell {other:?} before the birth")),
-        };
-    };
-    let longest = step.at.to.saturating_sub(entered.from);
-    let (kind, shortest) = match known {
-        Some(known) => ("at_least", step.at.from.saturating_sub(known)),
-        // The request's part is not in it: a lower bound of the time since the SYN.
-        None if step.old == "SYN_RECV" => ("at_least", 0),
-        None => ("exact", step.at.from.saturating_sub(entered.to)),
-    };
-    if line.dwell != kind {
-        return Err(format!("dwell {} instead of {kind}", line.dwell));
-    }
-    let printed = line.dwell_ns.ok_or("no dwell_ns")?;
-    within("dwell", printed, shortest, longest)
 }
 
 /// Whether a time lies between bounds, give or take a millisecond.

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::{
     clock::{Interval, MS, in_vm, now},
     closing::{Story, half_close},
-    expect::{Step, assert_lines, within},
+    expect::{Step, assert_lines, bounds, within},
     flood::{flood, spacious},
     lines::Transition,
     net::{Listener, Side},
@@ -118,8 +118,7 @@ fn judge(line: &Transition, steps: &[Step]) -> Result<(), String> {
     let Some(entered) = at.checked_sub(1).map(|before| open(&steps[before])) else {
         return Ok(());
     };
-    let longest = left.to.saturating_sub(entered.from);
-    let shortest = left.from.saturating_sub(entered.to);
+    let (shortest, longest) = bounds(entered, left);
     match (line.dwell.as_str(), line.dwell_ns) {
         ("exact", Some(dwell)) => within("dwell", dwell, shortest, longest),
         ("at_least", Some(dwell)) => within("lower bound", dwell, 0, longest),

@@ -15,14 +15,14 @@ use crate::{
     trace::{Trace, is_of},
 };
 
-/// Starts `tcpstate record` and waits for the header, which is written once
-/// the hooks are attached.
+/// Starts `tcpstate record` and waits until the file says what hooks there
+/// are: from then on nothing is missed.
 fn record(file: &Path) -> Tool {
     let mut tool = Tool::start(&mut tcpstate(&["record", "-o", file.to_str().unwrap()]));
-    wait_for("the recording's header", || {
+    wait_for("the beginning of the recording", || {
         assert!(!tool.has_ended(), "{}", tool.stderr.text());
-        let length = fs::metadata(file).map_or(0, |file| file.len());
-        (length > 0).then_some(())
+        let begun = replay(file).stdout.starts_with("{\"type\":\"start\"");
+        begun.then_some(())
     });
     tool
 }

@@ -32,7 +32,6 @@ fn a_time_limit_ends_the_session_as_a_normal_end() {
     assert!(took > 900 * MS, "{took}");
     assert!(u128::from(took) < patience().as_nanos());
     assert_lines(&run, &stories[0].0, &stories[0].1);
-    assert_eq!(run.stderr, "");
 }
 
 #[test]
