@@ -69,7 +69,12 @@ impl Transcript {
                 self.tracker.wanted(&mut wanted);
                 wanted.iter().map(|sk| name(*sk) + " ").collect()
             }
-            "wants_sweep" => if self.tracker.wants_sweep() { "yes" } else { "no" }.to_owned(),
+            "wants_sweep" => if self.tracker.wants_sweep() {
+                "yes"
+            } else {
+                "no"
+            }
+            .to_owned(),
             "sockets" => self.tracker.len().to_string(),
             "connections" => counters.connections.to_string(),
             "handed_over" => counters.handed_over.to_string(),
@@ -92,7 +97,9 @@ impl Transcript {
             Dwell::Unknown => "unknown".to_owned(),
         };
         let cause = change.cause.map(|cause| format!(" {}", cause.name()));
-        let reason = change.reset_reason.map(|reason| format!(" reason={reason}"));
+        let reason = change
+            .reset_reason
+            .map(|reason| format!(" reason={reason}"));
         let by = change.origin.map(|process| format!(" by={}", by(&process)));
         let family = (change.family == Family::Inet6).then_some(" v6");
         format!(

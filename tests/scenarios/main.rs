@@ -10,6 +10,7 @@ mod answer;
 mod histories;
 mod soup;
 mod step;
+mod world;
 
 use std::{fs, path::PathBuf};
 

@@ -180,10 +180,12 @@ fn aborted(it: &Closing) -> Option<Verdict> {
 fn reset_received(it: &Closing) -> Verdict {
     let otherwise = Ending::AsReported(Some(Cause::ResetReceived));
     match it.old {
-        TcpState::FinWait1 | TcpState::FinWait2 if it.how.has(how::RCV_SHUTDOWN) => Verdict::Awaits {
-            otherwise,
-            outlives_socket: true,
-        },
+        TcpState::FinWait1 | TcpState::FinWait2 if it.how.has(how::RCV_SHUTDOWN) => {
+            Verdict::Awaits {
+                otherwise,
+                outlives_socket: true,
+            }
+        }
         _ => Verdict::Known(otherwise),
     }
 }
@@ -222,10 +224,14 @@ fn of_errno(err: u8) -> Option<Cause> {
         libc::ETIMEDOUT => Some(Cause::Timeout),
         libc::ECONNRESET | libc::EPIPE => Some(Cause::ResetReceived),
         libc::ECONNABORTED => Some(Cause::Killed),
-        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET
-        | libc::ENOPROTOOPT | libc::EPROTO | libc::EOPNOTSUPP | libc::EACCES => {
-            Some(Cause::Unreachable)
-        }
+        libc::ENETUNREACH
+        | libc::EHOSTUNREACH
+        | libc::EHOSTDOWN
+        | libc::ENONET
+        | libc::ENOPROTOOPT
+        | libc::EPROTO
+        | libc::EOPNOTSUPP
+        | libc::EACCES => Some(Cause::Unreachable),
         _ => None,
     }
 }

@@ -131,6 +131,11 @@ impl Entry {
         is_complete(&self.tuple, self.state)
     }
 
+    /// Whether nothing tells this connection from a next one at its address.
+    pub(super) fn is_nameless(&self, generation: Generation) -> bool {
+        self.is_suspect(generation) && !self.is_complete()
+    }
+
     /// Time in the current state until `at`, if the socket leaves it then.
     pub(super) fn dwell(&self, at: KtimeNs, generation: Generation) -> Dwell {
         if self.is_suspect(generation) || self.is_younger_than(at) {
@@ -142,11 +147,13 @@ impl Entry {
         }
     }
 
-    /// Whether `event`, which is no birth, is of another connection.
-    /// `overtaken`: the entry shows the socket later than the event.
-    pub(super) fn is_other(&self, event: &Transition, overtaken: bool) -> bool {
+    /// Whether `event`, which is no birth, is of another connection, or may be
+    /// and nothing could tell: a gap while the tuple was not known.
+    pub(super) fn is_other(&self, at: KtimeNs, event: &Transition, generation: Generation) -> bool {
+        let overtaken = self.is_younger_than(at);
         let listener = self.state == TcpState::Listen;
         listener != (event.old == TcpState::Listen)
+            || self.is_nameless(generation)
             || contradicts(&self.tuple, &event.tuple)
             || (!overtaken && !leads_to(self.state, event.old))
     }
@@ -156,7 +163,11 @@ impl Entry {
         // A child exists since its handshake began, as a request that is not
         // followed.
         let child = event.old == TcpState::Listen && event.new == TcpState::SynRecv;
-        self.entered = if child { Entered::Before } else { Entered::Seen };
+        self.entered = if child {
+            Entered::Before
+        } else {
+            Entered::Seen
+        };
         self.state = event.new;
         self.since = at;
         self.generation = generation;

@@ -21,9 +21,7 @@ impl Tracker {
             return self.same_state(at, event, out);
         }
         let generation = self.generation;
-        let reached = self
-            .table
-            .reach(at, event, generation, &mut self.counters);
+        let reached = self.table.reach(at, event, generation, &mut self.counters);
         let Some((entry, relation)) = reached else {
             return;
         };
@@ -67,9 +65,7 @@ impl Tracker {
             None if event.new == TcpState::Close => return,
             _ => {}
         }
-        let reached = self
-            .table
-            .reach(at, event, generation, &mut self.counters);
+        let reached = self.table.reach(at, event, generation, &mut self.counters);
         let Some((entry, relation)) = reached else {
             return;
         };
@@ -118,16 +114,14 @@ fn wait(verdict: Verdict, entry: &Entry, event: &Transition) -> Option<Wait> {
             otherwise,
             outlives_socket,
         }),
-        Verdict::Known(_) => {
-            (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple(None))
-        }
+        Verdict::Known(_) => (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple(None)),
     }
 }
 
 /// The process that opens a connection or a listener with this event.
 fn opener(event: &Transition) -> Option<Process> {
-    let opens = event.old == TcpState::Close
-        && matches!(event.new, TcpState::SynSent | TcpState::Listen);
+    let opens =
+        event.old == TcpState::Close && matches!(event.new, TcpState::SynSent | TcpState::Listen);
     let task = event.task.filter(|_| opens)?;
     Some(Process {
         pid: task.pid,

@@ -17,10 +17,7 @@ pub(super) fn is_complete(tuple: &Tuple, state: TcpState) -> bool {
     if state == TcpState::Listen {
         return tuple.lport != 0;
     }
-    tuple.lport != 0
-        && tuple.rport != 0
-        && is_specified(&tuple.laddr)
-        && is_specified(&tuple.raddr)
+    tuple.lport != 0 && tuple.rport != 0 && is_specified(&tuple.laddr) && is_specified(&tuple.raddr)
 }
 
 /// Whether `seen` cannot be the connection that has `known`, so that both
@@ -90,8 +87,22 @@ mod tests {
             (whole, TcpState::Established, true),
             (Tuple { lport: 0, ..whole }, TcpState::SynSent, false),
             (Tuple { rport: 0, ..whole }, TcpState::SynRecv, false),
-            (Tuple { raddr: NO_ADDR, ..whole }, TcpState::SynRecv, false),
-            (Tuple { laddr: [0; 16], ..whole }, TcpState::SynSent, false),
+            (
+                Tuple {
+                    raddr: NO_ADDR,
+                    ..whole
+                },
+                TcpState::SynRecv,
+                false,
+            ),
+            (
+                Tuple {
+                    laddr: [0; 16],
+                    ..whole
+                },
+                TcpState::SynSent,
+                false,
+            ),
             (tuple(NO_ADDR, 80, NO_ADDR, 0), TcpState::Listen, true),
             (tuple(NO_ADDR, 0, NO_ADDR, 0), TcpState::Listen, false),
         ];
@@ -114,8 +125,22 @@ mod tests {
             (whole, listener, false),
             (whole, redirected, true),
             (whole, Tuple { rport: 81, ..whole }, true),
-            (opening, Tuple { raddr: v4(3), ..whole }, true),
-            (whole, Tuple { laddr: v4(3), ..whole }, false),
+            (
+                opening,
+                Tuple {
+                    raddr: v4(3),
+                    ..whole
+                },
+                true,
+            ),
+            (
+                whole,
+                Tuple {
+                    laddr: v4(3),
+                    ..whole
+                },
+                false,
+            ),
         ];
         for (known, seen, expected) in table {
             assert_eq!(contradicts(&known, &seen), expected, "{known:?} {seen:?}");
