@@ -7,6 +7,7 @@
 //! files instead of being compared: read the difference before you keep it.
 
 mod answer;
+mod course;
 mod histories;
 mod soup;
 mod step;

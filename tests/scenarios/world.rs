@@ -6,15 +6,15 @@
 use std::collections::VecDeque;
 
 use tcpstate::{
-    decode::{
-        Event, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind, Transition,
-    },
+    decode::{Event, How, KtimeNs, Record, Snapshot, SockAddr64, SocketKind, Transition},
     track::Cause,
 };
 use tcpstate_common::{
-    record::{Task, Tuple, how},
+    record::{Task, Tuple},
     state::TcpState::{self, *},
 };
+
+use crate::course::{Step, next};
 
 /// One connection, numbered; its process and its ports follow from the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,43 +90,6 @@ pub(crate) struct World {
     pub(crate) losses: Vec<KtimeNs>,
     /// Nobody listens yet: nothing is reported, and nothing counted as lost.
     pub(crate) silent: bool,
-}
-
-/// One transition and what surrounds it.
-#[derive(Clone, Copy)]
-struct Step {
-    before: Option<Event>,
-    new: TcpState,
-    truth: Option<TcpState>,
-    how: u8,
-    err: u8,
-    cause: Option<Cause>,
-    after: [Option<Event>; 2],
-}
-
-impl Step {
-    fn to(new: TcpState) -> Self {
-        Self {
-            before: None,
-            new,
-            truth: Some(new),
-            how: 0,
-            err: 0,
-            cause: None,
-            after: [None; 2],
-        }
-    }
-
-    fn by(self, cause: Cause) -> Self {
-        Self {
-            cause: Some(cause),
-            ..self
-        }
-    }
-
-    fn with(self, how: u8) -> Self {
-        Self { how, ..self }
-    }
 }
 
 impl World {
@@ -216,14 +179,14 @@ impl World {
             return self.open(index, choice, &mut lose);
         };
         if socket.state == Close {
-            if choice % 3 == 0 {
+            if choice.is_multiple_of(3) {
                 return self.open(index, 0, &mut lose);
             }
             self.report(Event::Destroyed(address(index)), &mut lose);
             self.sockets[index] = None;
             return;
         }
-        if !socket.life.accepted && socket.life.server && choice % 4 == 0 {
+        if !socket.life.accepted && socket.life.server && choice.is_multiple_of(4) {
             self.report(
                 Event::Accepted(address(index), socket.life.task()),
                 &mut lose,
@@ -240,7 +203,7 @@ impl World {
     fn open(&mut self, index: usize, choice: u8, lose: &mut impl FnMut() -> bool) {
         self.lives += 1;
         let reused = self.sockets[index];
-        let server = reused.is_none() && choice % 3 == 0;
+        let server = reused.is_none() && choice.is_multiple_of(3);
         let life = Life {
             number: self.lives,
             accepted: false,
@@ -332,79 +295,4 @@ impl World {
 
 pub(crate) fn address(index: usize) -> SockAddr64 {
     SockAddr64(0xffff_8880_0000_0000 + 0x1000 * index as u64)
-}
-
-const CLOSE: u8 = how::FILE_RELEASED | how::RCV_SHUTDOWN | how::SEND_SHUTDOWN;
-const CLOSED: u8 = how::ORPHAN | how::RCV_SHUTDOWN | how::SEND_SHUTDOWN;
-
-fn reset_sent(sk: SockAddr64, active: bool) -> Event {
-    Event::ResetSent(ResetSent {
-        sk: Some(sk),
-        reason: Some(if active { 14 } else { 8 }),
-        active,
-    })
-}
-
-/// What can follow `state`.
-fn next(sk: SockAddr64, state: TcpState, choice: u8) -> Step {
-    let reset = |err| Step {
-        before: Some(Event::ResetReceived(sk)),
-        err,
-        ..Step::to(Close).by(Cause::ResetReceived)
-    };
-    let linger_zero = Step {
-        after: [Some(reset_sent(sk, true)), Some(Event::Destroyed(sk))],
-        ..Step::to(Close).by(Cause::ResetSent).with(CLOSE)
-    };
-    match (state, choice % 4) {
-        (SynSent, 0) => reset(111).by(Cause::Refused),
-        (SynSent | SynRecv, _) => Step::to(Established),
-        (Established, 0) => Step::to(FinWait1).by(Cause::Close).with(CLOSE),
-        (Established, 1) => Step::to(CloseWait)
-            .by(Cause::PeerFin)
-            .with(how::FIN_RECEIVED),
-        (Established, 2) => linger_zero,
-        (Established, _) => reset(104),
-        (FinWait1, 0 | 1) => Step::to(FinWait2).by(Cause::FinAcked).with(CLOSED),
-        (FinWait1, 2) => Step::to(Closing)
-            .by(Cause::PeerFin)
-            .with(CLOSED | how::FIN_RECEIVED),
-        // Data after close.
-        (FinWait1, _) => Step {
-            before: Some(Event::ResetReceived(sk)),
-            err: 104,
-            after: [Some(Event::Destroyed(sk)), Some(reset_sent(sk, false))],
-            ..Step::to(Close).by(Cause::ResetSent).with(CLOSED)
-        },
-        (FinWait2, 0 | 1) => Step {
-            truth: Some(TimeWait),
-            after: [Some(Event::Destroyed(sk)), None],
-            ..Step::to(Close)
-                .by(Cause::PeerFin)
-                .with(CLOSED | how::FIN_RECEIVED)
-        },
-        (FinWait2, _) => Step {
-            truth: None,
-            after: [Some(Event::Destroyed(sk)), None],
-            ..Step::to(Close).with(CLOSED)
-        },
-        (Closing, _) => Step {
-            truth: Some(TimeWait),
-            after: [Some(Event::Destroyed(sk)), None],
-            ..Step::to(Close)
-                .by(Cause::FinAcked)
-                .with(CLOSED | how::FIN_RECEIVED)
-        },
-        (CloseWait, 0) => reset(32),
-        (CloseWait, _) => Step::to(LastAck)
-            .by(Cause::Close)
-            .with(CLOSE | how::FIN_RECEIVED),
-        (LastAck, _) => Step {
-            after: [Some(Event::Destroyed(sk)), None],
-            ..Step::to(Close)
-                .by(Cause::FinAcked)
-                .with(CLOSED | how::FIN_RECEIVED)
-        },
-        (Close | Listen | TimeWait, _) => unreachable!("left otherwise"),
-    }
 }

@@ -81,7 +81,7 @@ pub struct Record {
 pub enum Event {
     /// A socket changed state (or did not: old may equal new).
     Transition(Transition),
-    /// accept() returned the socket to the task.
+    /// `accept()` returned the socket to the task.
     Accepted(SockAddr64, Task),
     /// The last descriptor went and the task runs `__tcp_close`.
     CloseCalled(SockAddr64, Task),

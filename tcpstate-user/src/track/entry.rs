@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) from_snapshot: bool,
     /// Nothing but snapshots is known of this connection.
     pub(super) seeded: bool,
-    /// An event showed the last descriptor gone: close() is behind it.
+    /// An event showed the last descriptor gone: `close()` is behind it.
     pub(super) close_seen: bool,
     /// `__tcp_close` was called.
     pub(super) close_called: bool,
@@ -87,24 +87,20 @@ impl Entry {
 
     /// A socket that was there already.
     pub(super) fn seeded(at: KtimeNs, seen: &Snapshot, generation: Generation) -> Self {
-        Self {
-            birth: at,
-            since: at,
-            tuple: seen.tuple,
+        let still = Transition {
+            sk: SockAddr64(0),
             netns: seen.netns,
-            generation,
-            origin: None,
-            reset_sent: None,
-            held: None,
-            state: seen.state,
-            entered: Entered::Before,
-            family: seen.how.family(),
+            tuple: seen.tuple,
+            old: seen.state,
+            new: seen.state,
+            how: seen.how,
+            err: 0,
+            task: None,
+        };
+        Self {
             from_snapshot: true,
             seeded: true,
-            close_seen: false,
-            close_called: false,
-            reset_received: false,
-            gone: false,
+            ..Self::before(at, &still, generation)
         }
     }
 
