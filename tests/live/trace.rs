@@ -187,8 +187,11 @@ impl Finished {
         let end = &self.end;
         let ended = (self.status.code(), end.lost(), end.undecodable);
         assert_eq!(ended, (Some(0), 0, 0), "{end:?}: {}", self.stderr);
-        assert_eq!(end.seen, end.delivered, "{end:?}");
-        assert!(end.transitions <= end.delivered, "{end:?}");
+        end.assert_conserved();
+        assert!(
+            end.complete && Some(end.transitions) <= end.delivered,
+            "{end:?}"
+        );
         let names: HashSet<_> = self.seen.iter().map(|seen| &seen.line.conn).collect();
         assert!(names.len() as u64 <= end.connections, "{end:?}");
         self
