@@ -75,16 +75,11 @@ impl Tracker {
             entry.gone = true;
             return;
         }
-<<<<<<< HEAD
-        // inet_csk_destroy_sock insists on CLOSE: that event was missed.
-        self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
-=======
         // inet_csk_destroy_sock insists on CLOSE: that event was missed. Not so
         // when a walk has seen the next socket at this address already; its
         // birth follows.
         let missed = entry.state != TcpState::Close && !entry.is_younger_than(at);
         self.counters.ended_unseen += u64::from(missed);
->>>>>>> core
         release(
             entry,
             &mut self.holds,

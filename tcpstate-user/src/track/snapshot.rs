@@ -50,38 +50,6 @@ impl Tracker {
                 slot.insert(Entry::seeded(at, seen, vouched.unwrap_or(self.generation)));
                 return;
             }
-<<<<<<< HEAD
-            hash_map::Entry::Occupied(slot) => {
-                let entry = slot.into_mut();
-                if entry.gone || at <= entry.since {
-                    return;
-                }
-                if let Some(key) = entry.held
-                    && let Some(held) = self.holds.get_mut(key)
-                    && matches!(held.wait, Wait::Tuple(_))
-                    && is_complete(&seen.tuple, entry.state)
-                    && !contradicts(&entry.tuple, &seen.tuple)
-                {
-                    held.wait = Wait::Tuple(Some((at, seen.tuple)));
-                }
-                let Some(vouched) = vouched.filter(|&vouched| entry.is_suspect(vouched)) else {
-                    return;
-                };
-                if repair(entry, at, seen, vouched) == Repair::Same {
-                    return;
-                }
-                self.counters.connections += 1;
-                self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
-                release(
-                    entry,
-                    &mut self.holds,
-                    self.generation,
-                    &mut self.counters,
-                    out,
-                );
-                *entry = Entry::seeded(at, seen, vouched);
-            }
-=======
         };
         if entry.gone || at <= entry.since {
             return;
@@ -93,7 +61,6 @@ impl Tracker {
             && let Some(walk) = &mut self.walk
         {
             walk.note_other(sk, Entry::seeded(at, seen, vouched));
->>>>>>> core
         }
     }
 
