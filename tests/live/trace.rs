@@ -1,7 +1,7 @@
 //! `tcpstate trace -o json`: its lines as they come, and what it said at the end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     process::{Command, ExitStatus},
     sync::Arc,
@@ -169,14 +169,20 @@ impl Finished {
         lines.filter(|line| wanted(line)).collect()
     }
 
-    /// The lines that name both ends, by end, each in the order they came.
-    pub(crate) fn by_side(&self) -> HashMap<Side, Vec<&Transition>> {
-        let mut sides = HashMap::<_, Vec<_>>::new();
+    /// The lines of every connection that name both ends, by end. One end may
+    /// have had several connections, one after the other: in this order.
+    pub(crate) fn by_side(&self) -> HashMap<Side, VecDeque<Vec<&Transition>>> {
+        let mut sides = HashMap::<_, VecDeque<Vec<_>>>::new();
         for line in self.select(|_| true) {
             let Some(side) = side_of(line) else {
                 continue;
             };
-            sides.entry(side).or_default().push(line);
+            let connections = sides.entry(side).or_default();
+            let own = |lines: &&mut Vec<&Transition>| lines[0].conn == line.conn;
+            match connections.iter_mut().find(own) {
+                Some(lines) => lines.push(line),
+                None => connections.push_back(vec![line]),
+            }
         }
         sides
     }
