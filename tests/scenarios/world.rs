@@ -115,14 +115,17 @@ impl World {
         sockets.chain(carried_on).collect()
     }
 
-    /// What a look at one socket finds now.
-    pub(crate) fn look(&self, sk: SockAddr64) -> Option<Record> {
+    /// Puts what a look at one socket finds now into the ring.
+    pub(crate) fn look(&mut self, sk: SockAddr64) {
         let all = self.walk().into_iter();
         let mut here = all.filter(|record| match record.event {
             Event::Snapshot(seen) => seen.sk == Some(sk),
             _ => false,
         });
-        here.next()
+        if let Some(seen) = here.next() {
+            let lost = self.lost;
+            self.ring.push_back(Record { lost, ..seen });
+        }
     }
 
     /// Whether the connection is over and in no table of the kernel.
