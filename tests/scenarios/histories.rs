@@ -73,7 +73,6 @@ impl Session {
             session.run(*op);
         }
         session.run(Op::Read);
-        session.tracker.gap();
         session.tracker.finish(&mut session.changes);
         session
     }
@@ -115,6 +114,7 @@ impl Session {
             self.world.look(sk);
         }
         self.drain();
+        self.tracker.note_lost(self.world.lost);
         self.tracker.settle(now, &mut self.changes);
     }
 

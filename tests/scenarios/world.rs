@@ -81,7 +81,8 @@ pub(crate) struct World {
     sockets: [Option<Socket>; 4],
     minisockets: Vec<(Life, TcpState)>,
     lives: u16,
-    lost: u16,
+    /// What the loss counter says.
+    pub(crate) lost: u16,
     /// Records that nobody has read yet.
     pub(crate) ring: VecDeque<Record>,
     /// Every change of state, in order.

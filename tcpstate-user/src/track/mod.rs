@@ -83,8 +83,10 @@ pub struct Counters {
 /// - elsewhere, they are looks at single sockets that went through the ring.
 ///
 /// After each batch the caller lets the sockets be looked at that are
-/// [`wanted`], and calls [`settle`] when it has found the ring empty.
+/// [`wanted`]. When it has found the ring empty it reads the loss counter for
+/// [`note_lost`], and calls [`settle`].
 ///
+/// [`note_lost`]: Tracker::note_lost
 /// [`wanted`]: Tracker::wanted
 /// [`settle`]: Tracker::settle
 #[derive(Debug)]
@@ -140,10 +142,7 @@ impl Tracker {
     /// missing before it, and that time has passed. A walk's records say
     /// neither: the user side writes them, ahead of what is still in the ring.
     fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
-        if record.lost != self.last_lost {
-            self.last_lost = record.lost;
-            self.gap();
-        }
+        self.note_lost(record.lost);
         self.settle_resets(record.at, out);
         self.pass_walk(record.at, out);
         self.holds.forget_written();
@@ -171,7 +170,16 @@ impl Tracker {
         sockets.extend(self.holds.wanted());
     }
 
-    /// Says that records were lost, where no later record has told so: of
+    /// Takes the low bits of the loss counter, as a record carries them: a loss
+    /// after the last record in the ring leaves no other mark.
+    pub fn note_lost(&mut self, lost: u16) {
+        if lost != self.last_lost {
+            self.last_lost = lost;
+            self.gap();
+        }
+    }
+
+    /// Says that records were lost which the loss counter does not tell: of
     /// every socket known, something may have been missed.
     pub fn gap(&mut self) {
         self.counters.gaps += 1;
