@@ -42,6 +42,8 @@ pub(crate) const TEST: &[Program] = &[
     everywhere("ss", "iproute2"),
     everywhere("curl", "curl"),
     everywhere("nginx", "nginx"),
+    // Not busybox's: that one runs its own `ip` whatever PATH says.
+    everywhere("sh", "dash"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),
