@@ -77,7 +77,8 @@ fn live() -> Result<Outcome> {
 }
 
 fn in_vm(kernel: &'static kernels::Kernel) -> Result<Outcome> {
-    if let Some(reason) = kernels::obstacle() {
+    let obstacle = vm::no_live_target()?.or_else(kernels::obstacle);
+    if let Some(reason) = obstacle {
         return Ok(Outcome::NotRun(reason));
     }
     passed(vm::test(&[kernel], &[]))
