@@ -33,9 +33,6 @@ const fn everywhere(name: &'static str, package: &'static str) -> Program {
     }
 }
 
-/// What building needs beside the route to the BPF target.
-pub(crate) const BUILD: &[Program] = &[here("cc", "gcc")];
-
 /// What the tests need.
 pub(crate) const TEST: &[Program] = &[
     everywhere("ip", "iproute2"),

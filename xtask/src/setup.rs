@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     cargo,
     exec::{exec, say},
-    packages::{self, BUILD, Program, TEST},
+    packages::{self, Program, TEST},
     route::{Compiler, Route, TARGET, compiler, linker},
 };
 
@@ -33,18 +33,13 @@ pub(crate) fn for_building() -> Result<Route> {
 
 /// What every command needs.
 pub(crate) fn for_tests() -> Result<()> {
-    let mut extra = packages::missing(TEST);
-    extra.sort_by_key(|program| program.package);
-    extra.dedup_by_key(|program| program.package);
-    let route = install(extra)?;
+    let route = install(packages::missing(TEST))?;
     lint_driver(&route)?;
     say(format_args!("eBPF compiler: {route}"));
     Ok(())
 }
 
-fn install(extra: Vec<&'static Program>) -> Result<Route> {
-    let mut programs = packages::missing(BUILD);
-    programs.extend(extra);
+fn install(programs: Vec<&'static Program>) -> Result<Route> {
     let compiler = compiler();
     let linker = linker();
     if let (true, Some(compiler), Some(linker)) = (programs.is_empty(), &compiler, &linker) {
