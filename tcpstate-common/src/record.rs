@@ -18,7 +18,7 @@ pub mod kind {
     pub const TRANSITION: u8 = 1;
     /// [`super::TransitionInTask`]
     pub const TRANSITION_IN_TASK: u8 = 2;
-    /// [`super::InTask`]: accept() returned this socket to this task.
+    /// [`super::InTask`]: `accept()` returned this socket to this task.
     pub const ACCEPTED: u8 = 3;
     /// [`super::InTask`]: the last descriptor went and this task runs `__tcp_close`.
     pub const CLOSE_CALLED: u8 = 4;
@@ -40,8 +40,8 @@ pub mod how {
     pub const RCV_SHUTDOWN: u8 = 1 << 0;
     /// `sk_shutdown` has `SEND_SHUTDOWN`.
     pub const SEND_SHUTDOWN: u8 = 1 << 1;
-    /// The last reference to the socket's file is gone: this is close() (or
-    /// exit), not shutdown().
+    /// The last reference to the socket's file is gone: this is `close()` (or
+    /// exit), not `shutdown()`.
     pub const FILE_RELEASED: u8 = 1 << 2;
     /// `SOCK_DONE`: the peer's FIN has been received.
     pub const FIN_RECEIVED: u8 = 1 << 3;

@@ -1,6 +1,28 @@
-//! Kernel side of tcpstate.
+//! Kernel side of tcpstate: a witness. Each program reads fields of one
+//! socket, stamps the time, filters and submits one record.
+//!
+//! There is no state machine here and no arithmetic on time: what a record
+//! means is for user space to say. `Sock` reads through offsets that the
+//! loader took from the running kernel's BTF.
 #![no_std]
 #![no_main]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(unstable_features, reason = "the next line needs it"),
+    feature(asm_experimental_arch)
+)]
+
+mod close;
+mod destroy;
+mod emit;
+mod filter;
+mod maps;
+mod origin;
+mod reset;
+mod snapshot;
+mod sock;
+mod task;
+mod transition;
 
 #[cfg(not(test))]
 #[panic_handler]

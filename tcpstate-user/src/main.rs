@@ -1,2 +1,7 @@
 //! The `tcpstate` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tcpstate::run::main(std::env::args_os())
+}

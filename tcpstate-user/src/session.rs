@@ -54,4 +54,7 @@ pub struct EndInfo {
     pub transitions: u64,
     /// Connections known during the session.
     pub connections: u64,
+    /// Whether the session was followed to its end; false for a recording that
+    /// breaks off.
+    pub complete: bool,
 }

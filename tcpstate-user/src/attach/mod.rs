@@ -1,1 +1,269 @@
-//! (to be written)
+//! The kernel side attached: hooks tried, chosen and refused, offsets, counters.
+//!
+//! It knows the programs' names and how they are configured, and nothing of
+//! the records they send.
+
+mod bpf;
+mod btf;
+mod counters;
+mod error;
+mod hooks;
+mod loader;
+mod offsets;
+mod privilege;
+mod trial;
+mod walker;
+
+use std::{collections::BTreeMap, fs, io};
+
+use anyhow::Context as _;
+use aya::{
+    Btf as AyaBtf, Ebpf,
+    maps::{MapData, RingBuf},
+    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use aya_log::EbpfLogger;
+use tcpstate_common::settings::Filter;
+
+use self::{
+    btf::Btf,
+    counters::CounterMap,
+    hooks::PEEK,
+    loader::{EVENTS, Plan},
+    trial::{KernelTypes, Link},
+};
+pub use self::{
+    counters::Totals,
+    error::AttachError,
+    hooks::{HookReport, Refusal, Signal, SignalReport},
+    walker::Walker,
+};
+use crate::decode::SockAddr64;
+
+/// What a session is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// What the kernel side lets through.
+    pub filter: Filter,
+    /// Size of the ring buffer in bytes, rounded up to a power of two.
+    pub ring_bytes: u32,
+    /// Whether to hook the return of system calls when no better hook tells
+    /// who accepts. It slows every system call of every process by 10 to 15 %.
+    pub accept_by_syscall: bool,
+    /// Whether the kernel side logs.
+    pub verbose: bool,
+}
+
+/// Programs that are loaded and attached as long as this lives. Nothing is
+/// pinned: when the process ends, however it ends, so does all of this.
+pub struct Session {
+    /// Kept only to be dropped; before the programs.
+    links: Vec<Link>,
+    ebpf: Ebpf,
+    counters: CounterMap,
+    walker: Option<Walker>,
+    report: HookReport,
+    reset_reasons: BTreeMap<u32, String>,
+    verbose: bool,
+}
+
+impl Session {
+    /// Loads and attaches everything. From its return on nothing is missed.
+    ///
+    /// # Errors
+    ///
+    /// When not even state transitions can be had. Privilege and BTF are
+    /// checked before anything is attached.
+    pub fn open(request: &Request) -> Result<Self, AttachError> {
+        Self::open_with(request, Tried::UntilOneWorks)
+    }
+
+    fn open_with(request: &Request, tried: Tried) -> Result<Self, AttachError> {
+        if !privilege::may_load_programs() {
+            return Err(AttachError::NoPrivilege);
+        }
+        privilege::raise_locked_memory_limit();
+        let bytes = fs::read(btf::VMLINUX).map_err(no_btf)?;
+        let own = Btf::parse(&bytes).map_err(unfit)?;
+        let aya = AyaBtf::from_sys_fs().map_err(unfit)?;
+        let types = KernelTypes {
+            aya: &aya,
+            own: &own,
+        };
+        let mut ebpf = loader::load(&Plan {
+            types: &aya,
+            offsets: &offsets::offsets(&own).map_err(unfit)?,
+            filter: &request.filter,
+            ring_bytes: request.ring_bytes,
+            verbose: request.verbose,
+        })?;
+        let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
+        let mut links = Vec::new();
+        let mut report = HookReport::default();
+        for signal in Signal::ALL {
+            let (one, its_links) = try_candidates(&mut ebpf, &types, signal, request, tried);
+            if signal == Signal::StateTransition && one.chosen.is_none() {
+                return Err(AttachError::NoTracepoint(one.reason()));
+            }
+            report.signals.push(one);
+            links.extend(its_links);
+        }
+        Ok(Self {
+            walker: Walker::new(&ebpf).ok(),
+            links,
+            ebpf,
+            counters,
+            report,
+            reset_reasons: offsets::reset_reasons(&own),
+            verbose: request.verbose,
+        })
+    }
+
+    /// Which hook gives which signal, and which were refused.
+    #[must_use]
+    pub const fn report(&self) -> &HookReport {
+        &self.report
+    }
+
+    /// `enum sk_rst_reason` by number, without its prefix; empty where the
+    /// kernel has none.
+    #[must_use]
+    pub const fn reset_reasons(&self) -> &BTreeMap<u32, String> {
+        &self.reset_reasons
+    }
+
+    /// The ring buffer with the records.
+    ///
+    /// # Errors
+    ///
+    /// When it was taken before, or cannot be mapped into memory.
+    pub fn take_ring(&mut self) -> anyhow::Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map(EVENTS);
+        let map = map.context("the ring buffer was taken before")?;
+        RingBuf::try_from(map).context("cannot map the ring buffer into memory")
+    }
+
+    /// The kernel side's log, when it was asked for and not taken before. It
+    /// must be flushed when its descriptor is readable.
+    pub fn take_logger(&mut self) -> Option<EbpfLogger<&'static dyn log::Log>> {
+        if !self.verbose {
+            return None;
+        }
+        EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// What the kernel side has counted so far.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not let us read its counters any more.
+    pub fn counters(&self) -> anyhow::Result<Totals> {
+        self.counters.read(&self.ebpf)
+    }
+
+    /// Looks at one socket: its snapshot comes through the ring, before this
+    /// returns. The address need not be a socket any more.
+    ///
+    /// # Errors
+    ///
+    /// When this kernel cannot ([`Signal::SocketLookup`] has no hook).
+    pub fn peek(&self, sk: SockAddr64) -> anyhow::Result<()> {
+        let program = self.ebpf.program(PEEK).context("no program to look")?;
+        let program: &RawTracePoint = program.try_into()?;
+        let mut options = RawTracePointRunOptions::new();
+        options.args[0] = sk.0;
+        program.test_run(options)?;
+        Ok(())
+    }
+
+    /// Walks over the socket tables; `None` when this kernel has no `iter/tcp`.
+    pub const fn walker(&mut self) -> Option<&mut Walker> {
+        self.walker.as_mut()
+    }
+
+    /// Ends tracing. What is in the ring stays there, and the counters do not
+    /// change any more.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        wait_for_programs_in_flight();
+    }
+}
+
+/// Tries all candidates of every signal, those too that a session would not
+/// reach or not be asked for. Nothing stays attached.
+///
+/// # Errors
+///
+/// As [`Session::open`].
+pub fn probe() -> Result<HookReport, AttachError> {
+    let request = Request {
+        accept_by_syscall: true,
+        ..Request::default()
+    };
+    Session::open_with(&request, Tried::All).map(|session| session.report)
+}
+
+/// How many of a signal's candidates are tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    UntilOneWorks,
+    All,
+}
+
+fn try_candidates(
+    ebpf: &mut Ebpf,
+    types: &KernelTypes<'_>,
+    signal: Signal,
+    request: &Request,
+    tried: Tried,
+) -> (SignalReport, Vec<Link>) {
+    let mut report = SignalReport {
+        signal,
+        chosen: None,
+        refused: Vec::new(),
+    };
+    let mut links = Vec::new();
+    for candidate in signal.candidates() {
+        if report.chosen.is_some() && tried == Tried::UntilOneWorks {
+            break;
+        }
+        let attached = if candidate.attach.slows_system_calls() && !request.accept_by_syscall {
+            Err("not asked for, because it slows every system call by 10 to 15 %".to_owned())
+        } else {
+            trial::attach(ebpf, types, &candidate.attach)
+        };
+        match attached {
+            Ok(attached) => {
+                links.extend(attached);
+                report.chosen = report.chosen.or(Some(candidate.hook));
+            }
+            Err(reason) => report.refused.push(Refusal {
+                hook: candidate.hook,
+                reason,
+            }),
+        }
+    }
+    (report, links)
+}
+
+/// A program that ran while it was detached may still be about to count or to
+/// submit. Programs run inside RCU read-side critical sections, and this waits
+/// for all of them: `synchronize_rcu` of
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/sched/membarrier.c#L623-L630>.
+fn wait_for_programs_in_flight() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+    // SAFETY: the call takes no pointers. Where it is not allowed (nohz_full)
+    // nothing is waited for.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
+fn no_btf(error: io::Error) -> AttachError {
+    match error.kind() {
+        io::ErrorKind::NotFound => AttachError::NoBtf,
+        _ => unfit(error),
+    }
+}
+
+fn unfit(error: impl Into<anyhow::Error>) -> AttachError {
+    AttachError::Other(format!("cannot trace this kernel: {:#}", error.into()))
+}

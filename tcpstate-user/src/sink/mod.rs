@@ -1,1 +1,170 @@
-//! (to be written)
+//! Lines of a trace as bytes: a table, CSV or JSON.
+//!
+//! Pure but for the `Write` it is given: values in, bytes out. It does not know
+//! where a change came from, and leaves standard error to its caller: a caller
+//! of the table and CSV formats must say there what was lost ([`report::end`]).
+
+mod address;
+mod clock;
+mod csv;
+mod digits;
+mod duration;
+mod json;
+mod name;
+pub mod report;
+mod table;
+mod untrusted;
+
+#[cfg(test)]
+mod flushing;
+#[cfg(test)]
+mod golden;
+
+use std::{io, io::Write};
+
+use jiff::tz::TimeZone;
+
+use crate::{
+    session::{EndInfo, SessionInfo},
+    track::Change,
+};
+use clock::Clock;
+use name::ResetReasons;
+pub use untrusted::Untrusted;
+
+/// Written out at the latest when this many bytes have come together.
+const FULL: usize = 64 << 10;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people, 100 columns
+    Table,
+    /// For people, everything that is known
+    Wide,
+    /// One JSON object per line
+    Json,
+    /// Comma-separated values (RFC 4180)
+    Csv,
+}
+
+/// Writes a session in one [`Format`].
+#[derive(Debug)]
+pub struct Sink<W> {
+    format: Format,
+    style: Style,
+    writer: W,
+    /// What has not been written yet.
+    pending: Vec<u8>,
+}
+
+/// What a line needs besides the change.
+#[derive(Debug)]
+struct Style {
+    clock: Clock,
+    color: bool,
+    reasons: ResetReasons,
+    /// Room for a cell whose width must be known before it is written.
+    cell: Vec<u8>,
+}
+
+impl<W: Write> Sink<W> {
+    /// A sink that shows local time in the system's time zone.
+    pub fn new(format: Format, writer: W, color: bool, info: &SessionInfo) -> Self {
+        Self::with_zone(format, writer, color, info, TimeZone::system())
+    }
+
+    fn with_zone(
+        format: Format,
+        writer: W,
+        color: bool,
+        info: &SessionInfo,
+        zone: TimeZone,
+    ) -> Self {
+        let zone = match format {
+            Format::Table | Format::Wide => zone,
+            Format::Json | Format::Csv => TimeZone::UTC,
+        };
+        let mut pending = Vec::with_capacity(FULL + FULL / 4);
+        match format {
+            Format::Table => table::head(&mut pending),
+            Format::Wide => table::wide::head(&mut pending),
+            Format::Json => json::start(info, &mut pending),
+            Format::Csv => csv::head(&mut pending),
+        }
+        let style = Style {
+            clock: Clock::new(info.clock_offset_ns, zone),
+            color,
+            reasons: ResetReasons::new(info),
+            cell: Vec::new(),
+        };
+        Self {
+            format,
+            style,
+            writer,
+            pending,
+        }
+    }
+
+    /// Writes the first line: whoever has read it knows that from now on
+    /// nothing is missed.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn start(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Adds one line; it is written with the next flush.
+    ///
+    /// # Errors
+    ///
+    /// The writer's, when so much has come together that it is written.
+    pub fn change(&mut self, change: &Change) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            Format::Table => table::row(change, &mut self.style, out),
+            Format::Wide => table::wide::row(change, &mut self.style, out),
+            Format::Json => json::transition(change, &mut self.style, out),
+            Format::Csv => csv::row(change, &mut self.style, out),
+        }
+        if self.pending.len() >= FULL {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes the last line, which only JSON has, and everything pending.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn end(&mut self, info: &EndInfo) -> io::Result<()> {
+        if self.format == Format::Json {
+            json::end(info, &mut self.pending);
+        }
+        self.flush()
+    }
+
+    /// Writes everything pending at once. What an error cut short is not
+    /// written again: a line must not appear twice.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_all(&self.pending);
+        self.pending.clear();
+        written?;
+        self.writer.flush()
+    }
+
+    /// Whether something waits for a flush.
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+}

@@ -50,7 +50,7 @@ pub struct Process {
 pub enum Cause {
     /// The application closed its last descriptor (or exited).
     Close,
-    /// The application called shutdown().
+    /// The application called `shutdown()`.
     Shutdown,
     /// The peer's FIN arrived.
     PeerFin,
@@ -60,13 +60,13 @@ pub enum Cause {
     ResetSent,
     /// The peer sent a RST.
     ResetReceived,
-    /// connect() was answered by a RST.
+    /// `connect()` was answered by a RST.
     Refused,
     /// Retransmissions, keepalive or user timeout ran out.
     Timeout,
     /// ICMP said the peer cannot be reached.
     Unreachable,
-    /// No local port was free for connect().
+    /// No local port was free for `connect()`.
     NoPort,
     /// `ss -K` or `SOCK_DESTROY`.
     Killed,

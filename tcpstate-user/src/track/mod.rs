@@ -1,8 +1,203 @@
 //! Records to [`Change`]s: connections, dwell and causes.
 //!
 //! Pure: time comes in the record; it does no I/O, reads no clock and knows no
-//! names.
+//! names. You give it records in ring order and tell it how far the ring has
+//! been read; it gives changes of connections, each with the time spent in the
+//! state that was left.
+//!
+//! What the kernel does, and the caller of [`Tracker`] need not know:
+//!
+//! - An event's tuple may be incomplete. At `CLOSE -> SYN_SENT` the local port
+//!   is not chosen yet, at `LISTEN -> SYN_RECV` the child still has the
+//!   listener's tuple up to Linux 6.12, around `-> CLOSE` it may be cleared
+//!   again. Such a line is held until the tuple is known.
+//! - `tcp_send_reset` fires after `-> CLOSE`: a line whose cause it may be is
+//!   held for some milliseconds.
+//! - `FIN_WAIT2 -> CLOSE` and `CLOSING -> CLOSE` mostly mean that a minisocket
+//!   took over. Minisockets are not followed.
+//! - A kernel address names another socket within milliseconds, and one socket
+//!   can carry one connection after the other.
+//!
+//! Once the tables have grown to what the host needs, nothing is allocated.
 
+mod cause;
 mod change;
+mod entry;
+mod hold;
+mod nameless;
+mod signal;
+mod snapshot;
+mod step;
+mod sweep;
+mod table;
+mod tuple;
+
+use crate::decode::{Event, KtimeNs, Record, SockAddr64};
+
+use self::{entry::Generation, hold::Holds, sweep::Walk, table::Table};
 
 pub use change::{Cause, Change, ConnId, Dwell, Process};
+
+/// How much the tracker may remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sockets known at the same time. One costs about 130 bytes. Beyond it
+    /// new ones are refused and counted; none that is known is forgotten.
+    pub max_sockets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sockets: 1 << 20,
+        }
+    }
+}
+
+/// What the tracker counts of itself. Monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections (and listeners) known since the beginning.
+    pub connections: u64,
+    /// Of these, taken over by a minisocket, which is not followed.
+    pub handed_over: u64,
+    /// Of these, ended without that being seen.
+    pub ended_unseen: u64,
+    /// Events whose old state is not the one the socket was known to have.
+    pub chain_breaks: u64,
+    /// Events and snapshots of sockets for which there was no room.
+    pub refused: u64,
+    /// Times that records were lost before a record, or as [`Tracker::gap`] said.
+    pub gaps: u64,
+    /// Snapshots of minisockets and requests, which are not followed.
+    pub not_followed: u64,
+}
+
+/// All that is known of the sockets of a host.
+///
+/// The caller feeds records in the order in which they lie in the ring, and a
+/// walk's snapshots before the records that were in the ring when the walk
+/// began. After each batch it calls [`gap`] if the loss counters say more than
+/// the last record did, looks at the sockets that are [`wanted`], applies what
+/// it saw, and then calls [`settle`].
+///
+/// [`gap`]: Tracker::gap
+/// [`wanted`]: Tracker::wanted
+/// [`settle`]: Tracker::settle
+#[derive(Debug)]
+pub struct Tracker {
+    table: Table,
+    holds: Holds,
+    walk: Option<Walk>,
+    /// Gaps so far.
+    generation: Generation,
+    /// The last gap that a complete walk has repaired.
+    repaired: Generation,
+    last_lost: u16,
+    counters: Counters,
+}
+
+impl Tracker {
+    /// An empty table, before the first record of a session.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            table: Table::new(limits.max_sockets),
+            holds: Holds::default(),
+            walk: None,
+            generation: Generation(0),
+            repaired: Generation(0),
+            last_lost: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes one record and appends the changes that are complete by it. They
+    /// are in order for each connection, not across connections.
+    pub fn apply(&mut self, record: &Record, out: &mut Vec<Change>) {
+        let at = record.at;
+        match &record.event {
+            Event::Snapshot(seen) => return self.snapshot(at, seen),
+            Event::Sweep(phase) => return self.sweep(at, *phase),
+            _ => self.pass(record, out),
+        }
+        match &record.event {
+            Event::Transition(event) => self.transition(at, event, out),
+            Event::Accepted(sk, task) => self.accepted(*sk, task),
+            Event::CloseCalled(sk, _) => self.close_called(*sk),
+            Event::ResetSent(event) => self.reset_sent(event, out),
+            Event::ResetReceived(sk) => self.reset_received(*sk),
+            Event::Destroyed(sk) => self.destroyed(at, *sk, out),
+            Event::Snapshot(_) | Event::Sweep(_) => {}
+        }
+    }
+
+    /// What a record of the ring says before its event: whether records are
+    /// missing before it, and that time has passed. Snapshots and sweeps say
+    /// neither: the user side writes them, ahead of what is still in the ring.
+    fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
+        if record.lost != self.last_lost {
+            self.last_lost = record.lost;
+            self.gap();
+        }
+        self.settle_resets(record.at, out);
+        self.pass_walk(record.at, out);
+        self.holds.forget_written();
+    }
+
+    /// Writes the lines that have waited long enough. `now` is a reading of
+    /// the records' clock from before the ring was found empty: every record
+    /// reserved until then has been applied.
+    pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        self.settle_resets(now, out);
+        let mut turns = self.holds.turns();
+        while let Some(key) = self.holds.tuple_due(now, &mut turns) {
+            self.write_held(key, out);
+        }
+        self.settle_walk(now, out);
+    }
+
+    /// Writes every line that still waits: no more records come.
+    pub fn finish(&mut self, out: &mut Vec<Change>) {
+        self.settle(KtimeNs(u64::MAX), out);
+    }
+
+    /// Appends the sockets whose tuple is missing in a line that waits: a
+    /// snapshot of each, applied before the next [`Self::settle`], completes it.
+    pub fn wanted(&self, sockets: &mut Vec<SockAddr64>) {
+        sockets.extend(self.holds.wanted());
+    }
+
+    /// Says that records were lost, where no later record has told so: of
+    /// every socket known, something may have been missed.
+    pub fn gap(&mut self) {
+        self.counters.gaps += 1;
+        self.generation.0 = self.generation.0.wrapping_add(1);
+    }
+
+    /// Whether a walk over the socket tables is needed to repair what a gap
+    /// left in doubt.
+    #[must_use]
+    pub fn wants_sweep(&self) -> bool {
+        let under_way = |walk: &Walk| walk.is_open() || walk.generation == self.generation;
+        self.repaired < self.generation && !self.walk.as_ref().is_some_and(under_way)
+    }
+
+    /// What the tracker counts of itself.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Sockets known now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no socket is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+}

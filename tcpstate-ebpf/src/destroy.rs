@@ -1,0 +1,29 @@
+//! The end of a full socket.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use tcpstate_common::record::{OnSocket, kind};
+
+use crate::{
+    emit::{emit, now},
+    filter,
+    sock::Sock,
+};
+
+/// `match-proto: void trace_tcp_destroy_sock(struct sock *sk)`: once for each
+/// full TCP socket, never for a minisocket or a request.
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub(crate) fn destroyed(ctx: RawTracePointContext) {
+    on_socket(kind::DESTROYED, Sock(ctx.arg(0)));
+}
+
+/// Sends that something happened to a socket, and no more.
+#[inline(always)]
+pub(crate) fn on_socket(kind: u8, sk: Sock) {
+    if filter::keep(sk) {
+        emit(kind, 0, |header| OnSocket {
+            header,
+            ktime: now(),
+            sk: sk.0,
+        });
+    }
+}

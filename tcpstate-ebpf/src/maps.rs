@@ -1,0 +1,50 @@
+//! Every map and every global of the programs, its size and why.
+
+use core::{mem, ptr, sync::atomic::AtomicU64};
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, RingBuf},
+};
+use tcpstate_common::settings::{Counters, Filter, Offsets, Options};
+
+/// All records of all CPUs, in reservation order: one ring, because the order
+/// of two records of one connection must survive. The loader sets the size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
+
+/// One slot per possible CPU; the loader sets how many. An array and not a
+/// per-CPU array, because only an array can be mapped into memory, and on
+/// Linux 5.10 a process without capabilities can read counters no other way.
+#[map]
+pub(crate) static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Records lost, on all CPUs together: its low bits go into every header.
+/// It is written only on a loss, so reading it costs no cache-line traffic.
+pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Written by the loader before the programs are loaded; read with [`setting`].
+#[unsafe(no_mangle)]
+// SAFETY: `Offsets` consists of integers, for which all bits zero is a value.
+pub(crate) static OFFSETS: Offsets = unsafe { mem::zeroed() };
+
+/// As [`OFFSETS`].
+#[unsafe(no_mangle)]
+// SAFETY: `Filter` consists of integers, for which all bits zero is a value.
+pub(crate) static FILTER: Filter = unsafe { mem::zeroed() };
+
+/// As [`OFFSETS`].
+#[unsafe(no_mangle)]
+// SAFETY: `Options` consists of integers, for which all bits zero is a value.
+pub(crate) static OPTIONS: Options = unsafe { mem::zeroed() };
+
+/// The loader's value of a field of [`OFFSETS`], [`FILTER`] or [`OPTIONS`].
+///
+/// The compiler must not see the zero above; the verifier does see the
+/// loader's value, and drops the branches that it rules out.
+#[inline(always)]
+pub(crate) fn setting<T: Copy>(field: &'static T) -> T {
+    // SAFETY: a reference is always valid for a read.
+    unsafe { ptr::read_volatile(field) }
+}

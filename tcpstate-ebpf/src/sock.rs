@@ -1,0 +1,232 @@
+//! One socket's fields, read through [`OFFSETS`].
+//!
+//! Reads never fault: an address that is not mapped reads as zeros. Nothing
+//! here checks that an address is a socket.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tcpstate_common::{
+    record::{Tuple, how},
+    settings::ABSENT,
+};
+use zerocopy::FromBytes;
+
+use crate::maps::{OFFSETS, setting};
+
+/// `IPPROTO_TCP`; MPTCP parents have 262, SCTP 132, DCCP 33.
+const IPPROTO_TCP: u16 = 6;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `sk_state` of a `struct inet_timewait_sock`, as kernel-wide convention.
+pub(crate) const TCP_TIME_WAIT: u8 = 6;
+/// `sk_state` of a `struct request_sock`.
+pub(crate) const TCP_NEW_SYN_RECV: u8 = 12;
+
+/// Bits of `sk_flags`, the same on Linux 5.10 to 7.3: `enum sock_flags` in
+/// <https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h#L938-L940>.
+const SOCK_DEAD: u64 = 1 << 0;
+const SOCK_DONE: u64 = 1 << 1;
+
+/// Reads a `T` at `address + offset`, zeros if it cannot be read.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the size of a field of a kernel structure"
+)]
+pub(crate) fn read<T: FromBytes>(address: u64, offset: u32) -> T {
+    let from = address.wrapping_add(u64::from(offset));
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the source and writes all bytes of the
+    // destination, zeros when it fails; and a `T` may have any bytes.
+    // https://github.com/torvalds/linux/blob/v5.10/kernel/trace/bpf_trace.c#L229-L240
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            from as *const c_void,
+        );
+        value.assume_init()
+    }
+}
+
+/// Kernel address of something that begins with a `struct sock_common`.
+#[derive(Clone, Copy)]
+pub(crate) struct Sock(pub(crate) u64);
+
+impl Sock {
+    /// Only for a full socket: the other two kinds have no such field.
+    #[inline(always)]
+    pub(crate) fn is_tcp(self) -> bool {
+        read::<u16>(self.0, setting(&OFFSETS.sock_sk_protocol)) == IPPROTO_TCP
+    }
+
+    #[inline(always)]
+    pub(crate) fn family(self) -> u16 {
+        read(self.0, setting(&OFFSETS.sock_common_skc_family))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_inet(self) -> bool {
+        matches!(self.family(), AF_INET | AF_INET6)
+    }
+
+    /// `skc_state`: besides the states, it tells the three kinds apart.
+    #[inline(always)]
+    pub(crate) fn state(self) -> u8 {
+        read(self.0, setting(&OFFSETS.sock_common_skc_state))
+    }
+
+    /// Inode number of the network namespace.
+    #[inline(always)]
+    pub(crate) fn netns(self) -> u32 {
+        let net: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_net));
+        read(net, setting(&OFFSETS.net_ns_inum))
+    }
+
+    /// Both ends of a full socket.
+    ///
+    /// The local port is `inet_sport`, as the tracepoint prints it: at
+    /// `-> CLOSE` the port is already released and `skc_num` is 0.
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c#L2910-L2923>
+    #[inline(always)]
+    pub(crate) fn tuple(self, family: u16) -> Tuple {
+        let sport: u16 = read(self.0, setting(&OFFSETS.inet_sock_inet_sport));
+        self.tuple_from(family, u16::from_be(sport))
+    }
+
+    /// Both ends of a full socket that leaves `CLOSE` now.
+    ///
+    /// `inet_sport` may still be that of an earlier connection of this socket,
+    /// `skc_num` is 0 unless the application has bound it:
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L250-L259>.
+    #[inline(always)]
+    pub(crate) fn opening_tuple(self, family: u16) -> Tuple {
+        self.small_tuple(family)
+    }
+
+    /// Both ends of a minisocket or a request, which end before `inet_sport`.
+    #[inline(always)]
+    pub(crate) fn small_tuple(self, family: u16) -> Tuple {
+        self.tuple_from(family, read(self.0, setting(&OFFSETS.sock_common_skc_num)))
+    }
+
+    /// A v4-mapped socket has its addresses in the IPv6 fields.
+    ///
+    /// Addresses are moved as numbers, because LLVM copies byte arrays byte by byte.
+    #[inline(always)]
+    fn tuple_from(self, family: u16, lport: u16) -> Tuple {
+        let local6 = setting(&OFFSETS.sock_common_skc_v6_rcv_saddr);
+        let remote6 = setting(&OFFSETS.sock_common_skc_v6_daddr);
+        let (laddr, raddr) = if family == AF_INET6 && local6 != ABSENT && remote6 != ABSENT {
+            (read(self.0, local6), read(self.0, remote6))
+        } else {
+            let local = read(self.0, setting(&OFFSETS.sock_common_skc_rcv_saddr));
+            let remote = read(self.0, setting(&OFFSETS.sock_common_skc_daddr));
+            (v4_mapped(local), v4_mapped(remote))
+        };
+        let dport: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_dport));
+        Tuple {
+            laddr: laddr.to_ne_bytes(),
+            raddr: raddr.to_ne_bytes(),
+            lport,
+            rport: u16::from_be(dport),
+        }
+    }
+
+    /// The family bit of [`how`], which every record has.
+    #[inline(always)]
+    pub(crate) fn how_family(family: u16) -> u8 {
+        if family == AF_INET6 { how::INET6 } else { 0 }
+    }
+
+    /// All bits of [`how`] but the family's. Only for a full socket.
+    #[inline(always)]
+    pub(crate) fn how_closed(self) -> u8 {
+        let shutdown: u8 = read(self.0, setting(&OFFSETS.sock_sk_shutdown));
+        let flags: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_flags));
+        let mut bits = shutdown & (how::RCV_SHUTDOWN | how::SEND_SHUTDOWN);
+        if flags & SOCK_DONE != 0 {
+            bits |= how::FIN_RECEIVED;
+        }
+        if flags & SOCK_DEAD != 0 {
+            bits |= how::ORPHAN;
+        }
+        let socket = self.socket();
+        if socket == 0 {
+            bits | how::NO_SOCKET
+        } else if file_released(socket) {
+            bits | how::FILE_RELEASED
+        } else {
+            bits
+        }
+    }
+
+    /// `sk_err`, what does not fit a byte as 255.
+    #[inline(always)]
+    pub(crate) fn err(self) -> u8 {
+        let err: u32 = read(self.0, setting(&OFFSETS.sock_sk_err));
+        u8::try_from(err).unwrap_or(u8::MAX)
+    }
+
+    /// Address of the `struct socket`; 0 for an orphan or a socket that nobody
+    /// has accepted yet.
+    #[inline(always)]
+    fn socket(self) -> u64 {
+        read(self.0, setting(&OFFSETS.sock_sk_socket))
+    }
+
+    /// Inode number of the socket's file, 0 without one. Only for a full socket.
+    #[inline(always)]
+    pub(crate) fn inode(self) -> u64 {
+        let socket = self.socket();
+        if socket == 0 {
+            return 0;
+        }
+        let inode = socket.wrapping_add(u64::from(setting(&OFFSETS.socket_alloc_vfs_inode)));
+        let offset = setting(&OFFSETS.inode_i_ino);
+        if setting(&OFFSETS.inode_i_ino_size) == 4 {
+            u64::from(read::<u32>(inode, offset))
+        } else {
+            read(inode, offset)
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn cookie(self) -> u64 {
+        read(self.0, setting(&OFFSETS.sock_common_skc_cookie))
+    }
+
+    /// `tw_substate`. Only for a minisocket.
+    #[inline(always)]
+    pub(crate) fn substate(self) -> u8 {
+        read(self.0, setting(&OFFSETS.inet_timewait_sock_tw_substate))
+    }
+}
+
+/// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), all in network order.
+#[inline(always)]
+fn v4_mapped(addr: u32) -> u128 {
+    const PREFIX: u128 = 0xffff_0000_0000;
+    (PREFIX | u128::from(u32::from_be(addr))).to_be()
+}
+
+/// Whether the last reference to the file of this `struct socket` is gone.
+///
+/// Up to Linux 6.12 the count is then 0. Later it is a `file_ref_t`, which
+/// counts one less and is negative once dead:
+/// <https://github.com/torvalds/linux/blob/v6.13/include/linux/file_ref.h#L36-L46>.
+#[inline(always)]
+fn file_released(socket: u64) -> bool {
+    let file: u64 = read(socket, setting(&OFFSETS.socket_file));
+    if file == 0 {
+        return false;
+    }
+    let f_ref = setting(&OFFSETS.file_f_ref);
+    if f_ref != ABSENT {
+        return read::<i64>(file, f_ref) < 0;
+    }
+    let f_count = setting(&OFFSETS.file_f_count);
+    f_count != ABSENT && read::<i64>(file, f_count) == 0
+}

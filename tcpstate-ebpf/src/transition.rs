@@ -1,0 +1,104 @@
+//! Every change of state of a TCP socket.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use tcpstate_common::{
+    record::{Header, Transition, TransitionInTask, how, kind},
+    state::TcpState,
+};
+
+use crate::{
+    emit::{count_foreign, emit, now},
+    filter,
+    sock::Sock,
+    task,
+};
+
+const ESTABLISHED: u8 = TcpState::Established as u8;
+const SYN_SENT: u8 = TcpState::SynSent as u8;
+const SYN_RECV: u8 = TcpState::SynRecv as u8;
+const FIN_WAIT1: u8 = TcpState::FinWait1 as u8;
+const CLOSE: u8 = TcpState::Close as u8;
+const CLOSE_WAIT: u8 = TcpState::CloseWait as u8;
+const LAST_ACK: u8 = TcpState::LastAck as u8;
+const LISTEN: u8 = TcpState::Listen as u8;
+const CLOSING: u8 = TcpState::Closing as u8;
+
+/// `match-proto: void trace_inet_sock_set_state(const struct sock *sk,
+/// const int oldstate, const int newstate)`, the same on Linux 5.10 to 7.3.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn transition(ctx: RawTracePointContext) {
+    let sk = Sock(ctx.arg(0));
+    if !sk.is_tcp() {
+        count_foreign();
+        return;
+    }
+    let (old, new): (u8, u8) = (ctx.arg(1), ctx.arg(2));
+    let kept = if old == CLOSE {
+        filter::keep_opening(sk)
+    } else {
+        filter::keep(sk)
+    };
+    if !kept {
+        return;
+    }
+    let how = if closes(old, new) { sk.how_closed() } else { 0 };
+    let netns = sk.netns();
+    let record = |header| transition_record(header, sk, [old, new, how]);
+    if caused_by_current_task(old, new, how) {
+        emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {
+            transition: record(header),
+            task: task::current(),
+        });
+    } else {
+        emit(kind::TRANSITION, netns, record);
+    }
+}
+
+#[inline(always)]
+fn transition_record(header: Header, sk: Sock, [old, new, how]: [u8; 3]) -> Transition {
+    let family = sk.family();
+    Transition {
+        header,
+        ktime: now(),
+        sk: sk.0,
+        tuple: if old == CLOSE {
+            sk.opening_tuple(family)
+        } else {
+            sk.tuple(family)
+        },
+        old,
+        new,
+        how: how | Sock::how_family(family),
+        err: if new == CLOSE { sk.err() } else { 0 },
+    }
+}
+
+/// Whether the reason of the change may show in `how`; elsewhere the five
+/// reads are saved. `old == new` is `close` of a socket that was shut down.
+#[inline(always)]
+fn closes(old: u8, new: u8) -> bool {
+    matches!(new, FIN_WAIT1 | LAST_ACK | CLOSE | CLOSING | CLOSE_WAIT) || old == new
+}
+
+/// Whether the kernel makes this change only when the task that runs now asked
+/// for it (`connect`, `listen`, `shutdown`, `close`): not when a packet or a timer
+/// interrupted it.
+///
+/// `-> CLOSE` also comes from packets. It is `close` if the file is gone and
+/// the socket is shut down both ways, which `__tcp_close` does first and under
+/// the socket lock, while `tcp_done` does it only after the change:
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c#L2969-L3009>.
+/// A state behind `FIN_WAIT1` or `LAST_ACK` is left out: there the closing task
+/// may be asleep in `SO_LINGER`, and the change a packet's.
+///
+/// One exception stays: `shutdown` of a socket in `SYN_RECV` is carried out when
+/// the handshake ends, in the context of that packet.
+#[inline(always)]
+fn caused_by_current_task(old: u8, new: u8, how: u8) -> bool {
+    const CLOSED: u8 = how::FILE_RELEASED | how::RCV_SHUTDOWN | how::SEND_SHUTDOWN;
+    match (old, new) {
+        (CLOSE, SYN_SENT | LISTEN) | (_, FIN_WAIT1 | LAST_ACK) | (LISTEN, CLOSE) => true,
+        (ESTABLISHED | SYN_SENT | SYN_RECV | CLOSE_WAIT, CLOSE) => how & CLOSED == CLOSED,
+        _ => old == new,
+    }
+}

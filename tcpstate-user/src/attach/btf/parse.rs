@@ -1,0 +1,232 @@
+//! The bytes of BTF: a header, a section of types, a section of strings.
+//!
+//! Types follow each other and are numbered from 1; each has twelve bytes and
+//! then, by its kind, more. One pass notes where each begins and sorts out the
+//! kinds that are searched by name; names are compared as bytes, on demand.
+
+use super::BtfError;
+
+/// Type section and string section, and where each type begins.
+pub(crate) struct Btf<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Position of type `id` at `id - 1`.
+    positions: Vec<u32>,
+    structs: Vec<u32>,
+    functions: Vec<u32>,
+    typedefs: Vec<u32>,
+    enums: Vec<u32>,
+}
+
+/// The kinds of type, those that are treated alike together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Integers and floats.
+    Sized,
+    Ptr,
+    Array,
+    Struct,
+    Union,
+    Enum,
+    Enum64,
+    Typedef,
+    /// `volatile`, `const`, `restrict` and type tags.
+    Qualifier,
+    Func,
+    FuncProto,
+    /// Forward declarations, variables, sections, declaration tags.
+    Other,
+}
+
+/// One type's first twelve bytes, and where what follows them begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Type {
+    pub(super) kind: Kind,
+    /// Number of members, enumerators or parameters.
+    pub(super) vlen: usize,
+    kind_flag: bool,
+    pub(super) size_or_type: u32,
+    rest: usize,
+}
+
+/// One member of a structure or union.
+pub(super) struct Member {
+    pub(super) name_offset: u32,
+    pub(super) type_id: u32,
+    /// Bits from the beginning of the structure.
+    pub(super) bits: u32,
+    /// 0 for a member that is not a bit field.
+    pub(super) bitfield_size: u32,
+}
+
+const HEADER: usize = 24;
+const TYPE: usize = 12;
+const MEMBER: usize = 12;
+
+impl<'a> Btf<'a> {
+    /// Reads the header and finds all types.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
+        let header = bytes.get(..HEADER).ok_or(short())?;
+        if header[..4] != [0x9f, 0xeb, 1, 0] {
+            return Err(BtfError::Malformed("not version 1 in this byte order"));
+        }
+        let body = bytes.get(word(header, 4)? as usize..).ok_or(short())?;
+        let section = |at: usize| -> Result<&'a [u8], BtfError> {
+            let (start, length) = (word(header, at)? as usize, word(header, at + 4)? as usize);
+            let end = start.checked_add(length).ok_or(short())?;
+            body.get(start..end).ok_or(short())
+        };
+        let mut btf = Self {
+            types: section(8)?,
+            strings: section(16)?,
+            positions: Vec::new(),
+            structs: Vec::new(),
+            functions: Vec::new(),
+            typedefs: Vec::new(),
+            enums: Vec::new(),
+        };
+        btf.index()?;
+        Ok(btf)
+    }
+
+    fn index(&mut self) -> Result<(), BtfError> {
+        // An average type of a kernel takes 30 bytes.
+        self.positions.reserve(self.types.len() / 24);
+        let mut position = 0;
+        while position < self.types.len() {
+            let (found, length) = read_type(self.types, position)?;
+            let at = u32::try_from(position).map_err(|_too_big| short())?;
+            self.positions.push(at);
+            match found.kind {
+                Kind::Struct => self.structs.push(at),
+                Kind::Func => self.functions.push(at),
+                Kind::Typedef => self.typedefs.push(at),
+                Kind::Enum => self.enums.push(at),
+                _ => {}
+            }
+            position += length;
+        }
+        Ok(())
+    }
+
+    /// The first type of this kind and name.
+    pub(super) fn find(&self, kind: Kind, name: &str) -> Result<Option<Type>, BtfError> {
+        let candidates = match kind {
+            Kind::Struct => &self.structs,
+            Kind::Func => &self.functions,
+            Kind::Typedef => &self.typedefs,
+            Kind::Enum => &self.enums,
+            _ => return Ok(None),
+        };
+        for &position in candidates {
+            let position = position as usize;
+            if self.is_name(word(self.types, position)?, name) {
+                return read_type(self.types, position).map(|(found, _)| Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn type_by_id(&self, id: u32) -> Result<Type, BtfError> {
+        let position = (id as usize)
+            .checked_sub(1)
+            .and_then(|index| self.positions.get(index));
+        match position {
+            Some(&position) => Ok(read_type(self.types, position as usize)?.0),
+            // Number 0 is void, which is in no section.
+            None if id == 0 => Ok(Type {
+                kind: Kind::Other,
+                vlen: 0,
+                kind_flag: false,
+                size_or_type: 0,
+                rest: 0,
+            }),
+            None => Err(BtfError::Malformed("a type number that is none")),
+        }
+    }
+
+    pub(super) fn member_at(&self, of: Type, index: usize) -> Result<Member, BtfError> {
+        let at = of.rest + index * MEMBER;
+        let place = word(self.types, at + 8)?;
+        let (bits, bitfield_size) = if of.kind_flag {
+            (place & 0x00ff_ffff, place >> 24)
+        } else {
+            (place, 0)
+        };
+        Ok(Member {
+            name_offset: word(self.types, at)?,
+            type_id: word(self.types, at + 4)?,
+            bits,
+            bitfield_size,
+        })
+    }
+
+    /// Name and value.
+    pub(super) fn enumerator(&self, of: Type, index: usize) -> Result<(u32, u32), BtfError> {
+        let at = of.rest + index * 8;
+        Ok((word(self.types, at)?, word(self.types, at + 4)?))
+    }
+
+    /// Element type and length.
+    pub(super) fn array(&self, of: Type) -> Result<(u32, u32), BtfError> {
+        Ok((word(self.types, of.rest)?, word(self.types, of.rest + 8)?))
+    }
+
+    pub(super) fn name(&self, offset: u32) -> Result<&'a [u8], BtfError> {
+        let from = self.strings.get(offset as usize..).ok_or(short())?;
+        let end = from.iter().position(|&byte| byte == 0).ok_or(short())?;
+        Ok(&from[..end])
+    }
+
+    pub(super) fn is_name(&self, offset: u32, name: &str) -> bool {
+        let from = self.strings.get(offset as usize..).unwrap_or_default();
+        from.strip_prefix(name.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+/// The type at `position`, and the length of all of it.
+fn read_type(types: &[u8], position: usize) -> Result<(Type, usize), BtfError> {
+    let info = word(types, position + 4)?;
+    let vlen = (info & 0xffff) as usize;
+    let number = (info >> 24) & 0x1f;
+    let (kind, rest) = match number {
+        1 => (Kind::Sized, 4),
+        2 => (Kind::Ptr, 0),
+        3 => (Kind::Array, 12),
+        4 => (Kind::Struct, MEMBER * vlen),
+        5 => (Kind::Union, MEMBER * vlen),
+        6 => (Kind::Enum, 8 * vlen),
+        7 => (Kind::Other, 0),
+        8 => (Kind::Typedef, 0),
+        9..=11 | 18 => (Kind::Qualifier, 0),
+        12 => (Kind::Func, 0),
+        13 => (Kind::FuncProto, 8 * vlen),
+        14 | 17 => (Kind::Other, 4),
+        15 => (Kind::Other, 12 * vlen),
+        16 => (Kind::Sized, 0),
+        19 => (Kind::Enum64, 12 * vlen),
+        _ => return Err(BtfError::Malformed("a kind of type that we do not know")),
+    };
+    let length = TYPE + rest;
+    if types.len() - position < length {
+        return Err(short());
+    }
+    let found = Type {
+        kind,
+        vlen,
+        kind_flag: info >> 31 != 0,
+        size_or_type: word(types, position + 8)?,
+        rest: position + TYPE,
+    };
+    Ok((found, length))
+}
+
+fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map(|&word| u32::from_ne_bytes(word)).ok_or(short())
+}
+
+const fn short() -> BtfError {
+    BtfError::Malformed("cut short")
+}

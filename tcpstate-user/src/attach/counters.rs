@@ -1,0 +1,71 @@
+//! What the kernel side counted.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, MapData},
+};
+use tcpstate_common::settings::Counters;
+
+use super::{
+    bpf,
+    loader::{COUNTERS, possible_cpus},
+};
+
+/// A [`Counters`] as words: the fields of one, in order.
+type Words = [u64; size_of::<Counters>() / 8];
+
+/// Counters of all CPUs together, since the session was opened. Monotonic.
+///
+/// Conservation: `seen` = delivered + `ring_full`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records the programs wanted to send.
+    pub seen: u64,
+    /// Of these, lost because the ring buffer was full.
+    pub ring_full: u64,
+    /// Events of protocols that are not TCP: not in `seen`.
+    pub foreign: u64,
+    /// Events the filter refused: not in `seen`.
+    pub filtered: u64,
+    /// Events that no program saw, because an interrupt brought them while
+    /// the same program ran on that CPU: not in `seen`, and with no mark on
+    /// any record. Always 0 before Linux 5.12, which does not count them.
+    pub recursion: u64,
+}
+
+/// The counters' map.
+pub(super) struct CounterMap {
+    map: Array<MapData, Words>,
+    cpus: u32,
+}
+
+impl CounterMap {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let map = ebpf.take_map(COUNTERS).context("no counters")?;
+        Ok(Self {
+            map: Array::try_from(map)?,
+            cpus: possible_cpus(),
+        })
+    }
+
+    /// The totals; `recursion` over all programs that are loaded.
+    pub(super) fn read(&self, ebpf: &Ebpf) -> Result<Totals> {
+        let mut totals = Totals::default();
+        for cpu in 0..self.cpus {
+            let words = self.map.get(&cpu, 0).context("cannot read the counters")?;
+            let counters: Counters = zerocopy::transmute!(words);
+            totals.seen += counters.seen;
+            totals.ring_full += counters.ring_full;
+            totals.foreign += counters.foreign;
+            totals.filtered += counters.filtered;
+        }
+        let loaded = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        for program in loaded {
+            let program = std::os::fd::AsFd::as_fd(program);
+            totals.recursion +=
+                bpf::recursion_misses(program).context("cannot read a program's statistics")?;
+        }
+        Ok(totals)
+    }
+}

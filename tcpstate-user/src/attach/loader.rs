@@ -1,0 +1,106 @@
+//! The object file into the kernel: its globals set, its maps sized.
+
+use std::fs;
+
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use tcpstate_common::settings::{self, Filter, Offsets, Options};
+use zerocopy::IntoBytes as _;
+
+use super::AttachError;
+
+/// Name of the ring buffer.
+pub(super) const EVENTS: &str = "EVENTS";
+/// Name of the array of [`settings::Counters`].
+pub(super) const COUNTERS: &str = "COUNTERS";
+/// Name of aya-log's ring buffer.
+const LOGS: &str = "AYA_LOGS";
+
+/// The kernel side, as it was built beside this crate.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpstate"));
+
+/// A reader is woken once per so many bytes: about 900 records, so that
+/// waking it costs the traced tasks a nanosecond each, and a sixteenth of a
+/// full ring at most.
+const WAKE_BYTES: u32 = 64 << 10;
+
+/// The smallest ring buffer that every kernel accepts: one page, of 64 KiB on
+/// some machines.
+const MIN_RING: u32 = 64 << 10;
+
+/// What the object's globals and maps depend on.
+pub(super) struct Plan<'a> {
+    pub(super) types: &'a AyaBtf,
+    pub(super) offsets: &'a Offsets,
+    pub(super) filter: &'a Filter,
+    pub(super) ring_bytes: u32,
+    pub(super) verbose: bool,
+}
+
+/// Creates the maps and prepares the programs; none is loaded yet.
+pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
+    let ring_bytes = ring_size(plan.ring_bytes);
+    let options = Options {
+        wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
+    };
+    let level = if plan.verbose {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    };
+    EbpfLoader::new()
+        .btf(Some(plan.types))
+        .override_global(settings::OFFSETS, plan.offsets.as_bytes(), true)
+        .override_global(settings::FILTER, plan.filter.as_bytes(), true)
+        .override_global(settings::OPTIONS, options.as_bytes(), true)
+        .override_global(aya_log::LEVEL, &level, true)
+        .map_max_entries(EVENTS, ring_bytes)
+        .map_max_entries(COUNTERS, possible_cpus())
+        .map_max_entries(LOGS, if plan.verbose { 1 << 17 } else { MIN_RING })
+        .load(OBJECT)
+        .map_err(|error| AttachError::from_load(error, ring_bytes))
+}
+
+/// The kernel wants a power of two.
+fn ring_size(wanted: u32) -> u32 {
+    const MAX_RING: u32 = 1 << 31;
+    wanted
+        .checked_next_power_of_two()
+        .unwrap_or(MAX_RING)
+        .max(MIN_RING)
+}
+
+/// One more than the greatest CPU number there can ever be: `0-3,8-11` is 12.
+pub(super) fn possible_cpus() -> u32 {
+    let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    cpus_of(&list)
+}
+
+/// A machine of whose CPUs nothing is known gets room for the greatest number
+/// that Linux supports on x86-64 (`CONFIG_NR_CPUS_RANGE_END`).
+fn cpus_of(list: &str) -> u32 {
+    const MAX_CPUS: u32 = 8192;
+    let last = list.trim().rsplit([',', '-']).next().unwrap_or_default();
+    last.parse::<u32>()
+        .map_or(MAX_CPUS, |last| last.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cpus_of, ring_size};
+
+    #[test]
+    fn the_last_cpu_number_counts_not_the_number_of_cpus() {
+        assert_eq!(cpus_of("0-1\n"), 2);
+        assert_eq!(cpus_of("0-3,8-11\n"), 12);
+        assert_eq!(cpus_of("0\n"), 1);
+        assert_eq!(cpus_of(""), 8192);
+    }
+
+    #[test]
+    fn a_ring_is_a_power_of_two_of_at_least_64_kib() {
+        assert_eq!(ring_size(0), 65_536);
+        assert_eq!(ring_size(100_000), 131_072);
+        assert_eq!(ring_size(16 << 20), 16 << 20);
+        assert_eq!(ring_size(u32::MAX), 1 << 31);
+    }
+}

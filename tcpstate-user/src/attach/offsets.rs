@@ -1,0 +1,138 @@
+//! The running kernel's structures, as far as the programs read them: BTF
+//! becomes [`Offsets`].
+
+use std::collections::BTreeMap;
+
+use tcpstate_common::settings::{ABSENT, Offsets};
+
+use super::btf::{Btf, BtfError, Field};
+
+/// All offsets, or the first required one that this kernel does not have.
+pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
+    let at = |name, path| btf.field(name, path).map(|field| field.offset);
+    let sock_common = |path| at("sock_common", path);
+    let i_ino = btf.field("inode", "i_ino")?;
+    let (file_f_count, file_f_ref) = file_count(btf)?;
+    Ok(Offsets {
+        sock_common_skc_daddr: sock_common("skc_daddr")?,
+        sock_common_skc_rcv_saddr: sock_common("skc_rcv_saddr")?,
+        sock_common_skc_dport: sock_common("skc_dport")?,
+        sock_common_skc_num: sock_common("skc_num")?,
+        sock_common_skc_family: sock_common("skc_family")?,
+        sock_common_skc_state: sized(btf, "sock_common", "skc_state", 1)?,
+        sock_common_skc_net: sized(btf, "sock_common", "skc_net.net", 8)?,
+        // A kernel without IPv6 has neither.
+        sock_common_skc_v6_daddr: optional(sock_common("skc_v6_daddr"))?,
+        sock_common_skc_v6_rcv_saddr: optional(sock_common("skc_v6_rcv_saddr"))?,
+        sock_common_skc_cookie: sock_common("skc_cookie")?,
+        sock_common_skc_flags: sized(btf, "sock_common", "skc_flags", 8)?,
+        sock_sk_protocol: sized(btf, "sock", "sk_protocol", 2)?,
+        sock_sk_shutdown: sized(btf, "sock", "sk_shutdown", 1)?,
+        sock_sk_err: sized(btf, "sock", "sk_err", 4)?,
+        sock_sk_socket: at("sock", "sk_socket")?,
+        inet_sock_inet_sport: at("inet_sock", "inet_sport")?,
+        net_ns_inum: sized(btf, "net", "ns.inum", 4)?,
+        socket_file: at("socket", "file")?,
+        socket_sk: at("socket", "sk")?,
+        file_f_count,
+        file_f_ref,
+        file_f_inode: at("file", "f_inode")?,
+        file_private_data: at("file", "private_data")?,
+        inode_i_mode: sized(btf, "inode", "i_mode", 2)?,
+        inode_i_ino: i_ino.offset,
+        inode_i_ino_size: i_ino.size,
+        socket_alloc_vfs_inode: at("socket_alloc", "vfs_inode")?,
+        inet_timewait_sock_tw_substate: sized(btf, "inet_timewait_sock", "tw_substate", 1)?,
+        inet_timewait_sock_tw_sport: at("inet_timewait_sock", "tw_sport")?,
+        task_struct_files: at("task_struct", "files")?,
+        files_struct_fdt: at("files_struct", "fdt")?,
+        fdtable_max_fds: sized(btf, "fdtable", "max_fds", 4)?,
+        fdtable_fd: at("fdtable", "fd")?,
+        tcp_send_reset_args: tracepoint_arguments(btf, "tcp_send_reset"),
+    })
+}
+
+/// `enum sk_rst_reason` without its prefix; empty before Linux 6.10.
+pub(super) fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, String> {
+    const PREFIX: &str = "SK_RST_REASON_";
+    let Ok(reasons) = btf.enumerators("sk_rst_reason") else {
+        return BTreeMap::new();
+    };
+    reasons
+        .into_iter()
+        .filter_map(|(value, name)| Some((value, name.strip_prefix(PREFIX)?.to_owned())))
+        .filter(|(_, name)| name != "MAX")
+        .collect()
+}
+
+/// `file.f_count` up to Linux 6.12, `file.f_ref` later; one of them must be.
+fn file_count(btf: &Btf<'_>) -> Result<(u32, u32), BtfError> {
+    let count = btf.field("file", "f_count");
+    let reference = btf.field("file", "f_ref");
+    match (count, reference) {
+        (Err(_), Err(error)) => Err(error),
+        (count, reference) => Ok((offset_or_absent(count), offset_or_absent(reference))),
+    }
+}
+
+fn offset_or_absent(field: Result<Field, BtfError>) -> u32 {
+    field.map_or(ABSENT, |field| field.offset)
+}
+
+/// [`ABSENT`] for a field that this kernel may well not have.
+fn optional(offset: Result<u32, BtfError>) -> Result<u32, BtfError> {
+    match offset {
+        Err(BtfError::Missing(_)) => Ok(ABSENT),
+        other => other,
+    }
+}
+
+/// The offset of a field that the programs read with this size.
+fn sized(btf: &Btf<'_>, name: &str, path: &str, size: u32) -> Result<u32, BtfError> {
+    let field = btf.field(name, path)?;
+    if field.size == size {
+        Ok(field.offset)
+    } else {
+        Err(BtfError::Missing(format!("{name}.{path} of {size} bytes")))
+    }
+}
+
+/// [`ABSENT`] when there is no such tracepoint: then nothing is attached to it.
+fn tracepoint_arguments(btf: &Btf<'_>, event: &str) -> u32 {
+    let count = btf.tracepoint_arguments(event).ok();
+    count
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(ABSENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attach::btf::VMLINUX;
+
+    #[test]
+    fn the_running_kernel_has_every_required_field_where_the_kernel_facts_say() {
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let offsets = offsets(&Btf::parse(&bytes).unwrap()).unwrap();
+        // struct sock_common is the same on Linux 5.10 to 7.3.
+        assert_eq!(offsets.sock_common_skc_daddr, 0);
+        assert_eq!(offsets.sock_common_skc_dport, 12);
+        assert_eq!(offsets.sock_common_skc_num, 14);
+        assert_eq!(offsets.sock_common_skc_state, 18);
+        assert_eq!(offsets.sock_common_skc_net, 48);
+        assert_eq!(offsets.sock_common_skc_v6_rcv_saddr, 72);
+        assert_eq!(offsets.inet_timewait_sock_tw_substate, 140);
+        assert_eq!(offsets.files_struct_fdt, 32);
+    }
+
+    #[test]
+    fn reset_reasons_come_without_their_prefix() {
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let btf = Btf::parse(&bytes).unwrap();
+        let reasons = reset_reasons(&btf);
+        match btf.tracepoint_arguments("tcp_send_reset") {
+            Ok(3) => assert_eq!(reasons[&1], "NO_SOCKET"),
+            _ => assert_eq!(reasons, BTreeMap::new()),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use tcpstate_common::record::{self, Header, Task, Tuple, kind, words_of};
+use tcpstate_common::state::TcpState;
+use zerocopy::IntoBytes;
+
+use super::{
+    DecodeError, Event, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind,
+    SweepPhase, Transition, decode, records,
+};
+
+const TUPLE: Tuple = Tuple {
+    laddr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1],
+    raddr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2],
+    lport: 40_000,
+    rport: 80,
+};
+
+const TASK: Task = Task {
+    pid: 42,
+    tid: 43,
+    comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
+};
+
+const SK: SockAddr64 = SockAddr64(0xffff_8881_0000_1000);
+
+fn header<T>(kind: u8) -> Header {
+    Header {
+        kind,
+        words: words_of::<T>(),
+        lost: 7,
+        netns: 4_026_531_840,
+    }
+}
+
+fn wire_transition(kind: u8, words: u8) -> record::Transition {
+    record::Transition {
+        header: Header {
+            words,
+            ..header::<record::Transition>(kind)
+        },
+        ktime: 99,
+        sk: SK.0,
+        tuple: TUPLE,
+        old: 1,
+        new: 4,
+        how: 6,
+        err: 0,
+    }
+}
+
+fn wire_in_task(kind: u8) -> Vec<u8> {
+    let wire = record::InTask {
+        header: header::<record::InTask>(kind),
+        ktime: 99,
+        sk: SK.0,
+        task: TASK,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn wire_on_socket(kind: u8) -> Vec<u8> {
+    let wire = record::OnSocket {
+        header: header::<record::OnSocket>(kind),
+        ktime: 99,
+        sk: SK.0,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn wire_reset_sent(sk: u64, reason: u32) -> Vec<u8> {
+    let wire = record::ResetSent {
+        header: header::<record::ResetSent>(kind::RESET_SENT),
+        ktime: 99,
+        sk,
+        reason,
+        active: 1,
+        reserved: [0; 3],
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn wire_snapshot(sk: u64) -> Vec<u8> {
+    let wire = record::Snapshot {
+        header: header::<record::Snapshot>(kind::SNAPSHOT),
+        ktime: 99,
+        sk,
+        tuple: TUPLE,
+        state: 10,
+        kind: record::socket_kind::FULL,
+        how: 0,
+        reserved: 0,
+        inode: 11,
+        cookie: 12,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn wire_sweep(phase: u8) -> Vec<u8> {
+    let wire = record::Sweep {
+        header: header::<record::Sweep>(kind::SWEEP),
+        ktime: 99,
+        phase,
+        reserved: [0; 7],
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn transition_in(task: Option<Task>) -> Event {
+    Event::Transition(Transition {
+        sk: SK,
+        netns: 4_026_531_840,
+        tuple: TUPLE,
+        old: TcpState::Established,
+        new: TcpState::FinWait1,
+        how: How(6),
+        err: 0,
+        task,
+    })
+}
+
+fn reset(sk: Option<SockAddr64>, reason: Option<u32>) -> Event {
+    Event::ResetSent(ResetSent {
+        sk,
+        reason,
+        active: true,
+    })
+}
+
+fn seen(sk: Option<SockAddr64>) -> Event {
+    Event::Snapshot(Snapshot {
+        sk,
+        netns: 4_026_531_840,
+        tuple: TUPLE,
+        state: TcpState::Listen,
+        kind: SocketKind::Full,
+        how: How(0),
+        inode: 11,
+        cookie: 12,
+    })
+}
+
+/// Bytes of every kind, and what they mean.
+fn every_kind() -> Vec<(Vec<u8>, Event)> {
+    let in_task = record::TransitionInTask {
+        transition: wire_transition(kind::TRANSITION_IN_TASK, 11),
+        task: TASK,
+    };
+    let alone = wire_transition(kind::TRANSITION, 8).as_bytes().to_vec();
+    let none = record::ResetSent::NO_REASON;
+    vec![
+        (alone, transition_in(None)),
+        (in_task.as_bytes().to_vec(), transition_in(Some(TASK))),
+        (wire_in_task(kind::ACCEPTED), Event::Accepted(SK, TASK)),
+        (
+            wire_in_task(kind::CLOSE_CALLED),
+            Event::CloseCalled(SK, TASK),
+        ),
+        (wire_reset_sent(SK.0, 14), reset(Some(SK), Some(14))),
+        (wire_reset_sent(0, none), reset(None, None)),
+        (
+            wire_on_socket(kind::RESET_RECEIVED),
+            Event::ResetReceived(SK),
+        ),
+        (wire_on_socket(kind::DESTROYED), Event::Destroyed(SK)),
+        (wire_snapshot(SK.0), seen(Some(SK))),
+        (wire_snapshot(0), seen(None)),
+        (wire_sweep(1), Event::Sweep(SweepPhase::Begin)),
+        (wire_sweep(2), Event::Sweep(SweepPhase::End)),
+        (wire_sweep(3), Event::Sweep(SweepPhase::Failed)),
+    ]
+}
+
+#[test]
+fn every_kind_is_read_as_it_was_written() {
+    for (bytes, event) in every_kind() {
+        let record = Record {
+            at: KtimeNs(99),
+            lost: 7,
+            event,
+        };
+        assert_eq!(decode(&bytes), Ok(record));
+    }
+}
+
+#[test]
+fn every_prefix_of_every_kind_is_truncated() {
+    for (bytes, _) in every_kind() {
+        for have in 0..bytes.len() {
+            let need = if have < 8 { 8 } else { bytes.len() };
+            let truncated = DecodeError::Truncated { have, need };
+            assert_eq!(decode(&bytes[..have]), Err(truncated));
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_record_are_refused() {
+    for (mut bytes, _) in every_kind() {
+        let (kind, words) = (bytes[0], bytes[1]);
+        bytes.push(0);
+        assert_eq!(
+            decode(&bytes),
+            Err(DecodeError::WrongLength { kind, words })
+        );
+    }
+}
+
+#[test]
+fn a_length_of_another_kind_is_refused() {
+    for (mut bytes, _) in every_kind() {
+        let (kind, own) = (bytes[0], bytes[1]);
+        bytes.resize(255 * 8, 0);
+        for words in (0..=255).filter(|words| *words != own) {
+            bytes[1] = words;
+            let wrong = Err(DecodeError::WrongLength { kind, words });
+            assert_eq!(decode(&bytes), wrong, "{kind} {words}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_kind_is_named() {
+    for kind in [0, 10, 77, 255] {
+        let bytes = [kind, 1, 0, 0, 0, 0, 0, 0];
+        assert_eq!(decode(&bytes), Err(DecodeError::UnknownKind(kind)));
+    }
+}
+
+#[test]
+fn a_state_that_is_none_is_refused_and_kept() {
+    // Offsets of old and new in a transition, of the state in a snapshot.
+    let states = [(0, 60), (0, 61), (1, 60), (1, 61), (8, 60), (9, 60)];
+    for (kind, offset) in states {
+        for number in [0, 12, 13, 255] {
+            let mut bytes = every_kind().swap_remove(kind).0;
+            bytes[offset] = number;
+            assert_eq!(decode(&bytes), Err(DecodeError::UnknownState(number)));
+        }
+    }
+}
+
+#[test]
+fn a_choice_that_is_none_is_refused_and_kept() {
+    // A reset's `active`, a snapshot's kind, a sweep's phase.
+    for (index, offset, value) in [(4, 28, 2), (8, 61, 0), (8, 61, 4), (10, 16, 0), (10, 16, 4)] {
+        let mut bytes = every_kind().swap_remove(index).0;
+        bytes[offset] = value;
+        let kind = bytes[0];
+        assert_eq!(
+            decode(&bytes),
+            Err(DecodeError::UnknownValue { kind, value })
+        );
+    }
+}
+
+#[test]
+fn records_are_found_one_behind_the_other_and_unknown_ones_stepped_over() {
+    let mut frame = Vec::new();
+    for (bytes, _) in every_kind() {
+        frame.extend_from_slice(&bytes);
+        frame.extend_from_slice(&[200, 2, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+    let found: Vec<_> = records(&frame).map(|record| decode(record?)).collect();
+    assert_eq!(found.len(), 2 * every_kind().len());
+    for (pair, (_, event)) in found.chunks(2).zip(every_kind()) {
+        assert_eq!(pair[0].map(|record| record.event), Ok(event));
+        assert_eq!(pair[1], Err(DecodeError::UnknownKind(200)));
+    }
+}
+
+#[test]
+fn a_frame_that_breaks_off_says_so_once() {
+    let mut frame = wire_sweep(1);
+    frame.extend_from_slice(&wire_sweep(2)[..20]);
+    let ends: Vec<_> = records(&frame)
+        .map(|found| found.map(<[u8]>::len))
+        .collect();
+    let broken = DecodeError::Truncated { have: 20, need: 24 };
+    assert_eq!(ends, [Ok(24), Err(broken)]);
+}
+
+#[test]
+fn a_record_of_no_length_does_not_hold_up_the_walk() {
+    let none = DecodeError::WrongLength { kind: 1, words: 0 };
+    let found: Vec<_> = records(&[1, 0, 0, 0, 0, 0, 0, 0, 9]).collect();
+    assert_eq!(found, [Err(none)]);
+}
+
+fn known_kind() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = every_kind().len();
+    (0..kinds).prop_map(|index| every_kind().swap_remove(index).0)
+}
+
+fn damaged() -> impl Strategy<Value = (Vec<u8>, usize, u8)> {
+    (known_kind(), any::<usize>(), any::<u8>()).prop_map(|(mut bytes, place, value)| {
+        let place = place % bytes.len();
+        bytes[place] = value;
+        (bytes, place, value)
+    })
+}
+
+fn soup() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = proptest::collection::vec(any::<u8>(), 0..256);
+    let framed = (bytes.clone(), 0..12_u8, 0..12_u8).prop_map(|(mut bytes, kind, words)| {
+        bytes.resize(usize::from(words) * 8, 0);
+        if let [first, second, ..] = bytes.as_mut_slice() {
+            (*first, *second) = (kind, words);
+        }
+        bytes
+    });
+    prop_oneof![bytes, framed, Just(Vec::new())]
+}
+
+/// The state numbers that a record says it has, as they lie in its bytes.
+fn states_in(bytes: &[u8], record: &Record) -> Vec<(u8, TcpState)> {
+    match record.event {
+        Event::Transition(it) => vec![(bytes[60], it.old), (bytes[61], it.new)],
+        Event::Snapshot(it) => vec![(bytes[60], it.state)],
+        _ => Vec::new(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_record_or_an_error(bytes in soup()) {
+        if let Ok(record) = decode(&bytes) {
+            prop_assert_eq!(bytes.len(), usize::from(bytes[1]) * 8);
+            for (number, state) in states_in(&bytes, &record) {
+                prop_assert_eq!(number, state as u8);
+            }
+        }
+        let walked: usize = records(&bytes).filter_map(Result::ok).map(<[u8]>::len).sum();
+        prop_assert!(walked <= bytes.len());
+    }
+
+    #[test]
+    fn a_damaged_record_never_shows_a_state_that_its_bytes_do_not_have(
+        (bytes, place, value) in damaged(),
+    ) {
+        match decode(&bytes) {
+            Ok(record) => {
+                for (number, state) in states_in(&bytes, &record) {
+                    prop_assert_eq!(number, state as u8);
+                }
+            }
+            Err(DecodeError::UnknownState(number)) => {
+                prop_assert_eq!(number, value);
+                prop_assert!(place == 60 || place == 61);
+            }
+            Err(DecodeError::UnknownValue { value: kept, .. }) => prop_assert_eq!(kept, value),
+            Err(DecodeError::UnknownKind(kind)) => prop_assert_eq!((place, kind), (0, value)),
+            Err(_) => prop_assert!(place < 2),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What a live session knows of itself and its host.
+
+use std::fs;
+
+use tcpstate_common::record::SCHEMA;
+
+use crate::{attach::Session, session::SessionInfo, source::clock::clock_offset};
+
+/// Describes a session whose hooks are attached.
+pub(super) fn session_info(session: &Session) -> SessionInfo {
+    let host = rustix::system::uname();
+    SessionInfo {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: host.nodename().to_string_lossy().into_owned(),
+        kernel: host.release().to_string_lossy().into_owned(),
+        boot_id: boot_id(),
+        clock_offset_ns: clock_offset(),
+        hooks: session.report().hooks(),
+        not_measured: session.report().not_measured(),
+        reset_reasons: session.reset_reasons().clone(),
+    }
+}
+
+/// Empty where /proc is not mounted: monotonic times then compare with nothing.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}

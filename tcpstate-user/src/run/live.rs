@@ -1,0 +1,239 @@
+//! A session on the running kernel: attach, walk, read until told to stop, account.
+
+use std::{
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
+
+use super::{pipeline::Pipeline, status::StatusLine, stop::Stop};
+use crate::{
+    attach::{Session, Signal, Totals},
+    decode::SockAddr64,
+    seed,
+    session::EndInfo,
+    source::{clock::ktime_now, live::LiveRing, recording::Writer},
+};
+
+/// Records taken before signals, deadlines and the output get their turn.
+const BATCH: usize = 1 << 14;
+
+/// How long programs that were running while they were detached may take to
+/// submit what they had begun.
+const IN_FLIGHT: Duration = Duration::from_millis(100);
+
+/// A walk over the socket tables repairs what a loss broke; while losses go
+/// on there is one at most this often.
+const BETWEEN_WALKS: Duration = Duration::from_secs(1);
+
+/// A recording gets a complete frame at least this often.
+const BETWEEN_FRAMES: Duration = Duration::from_secs(1);
+
+/// The in-band loss counter is this wide (`Header::lost`): a greater loss
+/// between two records could look like none.
+const LOST_WRAPS: u64 = 1 << 16;
+
+/// One session on the running kernel.
+pub(super) struct Live<W: Write> {
+    session: Session,
+    ring: LiveRing,
+    pipeline: Pipeline<W>,
+    tape: Option<Writer>,
+    known: Totals,
+    /// Whether sockets can be looked at; else their lines go without.
+    looks: bool,
+    wanted: Vec<SockAddr64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    walked: Option<Instant>,
+    framed: Instant,
+    status: Option<StatusLine>,
+}
+
+impl<W: Write> Live<W> {
+    /// Takes over a session whose hooks are attached.
+    pub(super) fn new(
+        mut session: Session,
+        pipeline: Pipeline<W>,
+        tape: Option<Writer>,
+    ) -> Result<Self> {
+        let ring = session.take_ring()?;
+        let looks = session.report().chosen(Signal::SocketLookup).is_some();
+        Ok(Self {
+            ring: LiveRing::new(ring).context("cannot watch the ring buffer")?,
+            known: session.counters()?,
+            logger: session.take_logger(),
+            looks,
+            session,
+            pipeline,
+            tape,
+            wanted: Vec::new(),
+            walked: None,
+            framed: Instant::now(),
+            status: StatusLine::for_terminal(),
+        })
+    }
+
+    /// Runs until it is told to stop, at the latest `after` this long; then
+    /// drains and accounts for everything.
+    pub(super) async fn run(mut self, after: Option<Duration>) -> Result<EndInfo> {
+        // Before the first line: whoever has read it may tell us to stop.
+        let mut stop = Stop::new()?;
+        self.walk()?;
+        self.pipeline.start()?;
+        stop.after(after);
+        let mut more = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked() => break,
+                waited = self.ring.wait(), if !more => waited.context("the ring buffer is gone")?,
+                () = tokio::task::yield_now(), if more => {}
+            }
+            more = self.batch()?;
+        }
+        self.finish()
+    }
+
+    /// Takes what the ring has, at most a batch; returns whether there is more.
+    fn batch(&mut self) -> Result<bool> {
+        let before = ktime_now();
+        let more = self.drain()? == BATCH;
+        self.notice_gaps()?;
+        if self.look()? {
+            self.drain()?;
+        }
+        // With more in the ring, what would complete a line may still be there.
+        if !more {
+            self.pipeline.settle(before);
+        }
+        if self.pipeline.wants_sweep() && self.walked.is_none_or(|at| at.elapsed() > BETWEEN_WALKS)
+        {
+            self.walk()?;
+        }
+        self.pipeline.flush()?;
+        self.report();
+        Ok(more)
+    }
+
+    fn drain(&mut self) -> Result<usize> {
+        let Self {
+            ring,
+            pipeline,
+            tape,
+            framed,
+            ..
+        } = self;
+        let mut taped = Ok(());
+        let count = ring.drain(BATCH, |record| {
+            if let (Some(tape), Ok(())) = (tape.as_mut(), &taped) {
+                taped = tape.push(record);
+            }
+            pipeline.delivered(record);
+        });
+        taped?;
+        if let Some(tape) = tape
+            && framed.elapsed() > BETWEEN_FRAMES
+        {
+            tape.flush()?;
+            *framed = Instant::now();
+        }
+        Ok(count)
+    }
+
+    /// Losses mark the records that follow them; these two kinds do not.
+    fn notice_gaps(&mut self) -> Result<()> {
+        let totals = self.session.counters()?;
+        if totals.recursion != self.known.recursion
+            || totals.ring_full - self.known.ring_full >= LOST_WRAPS
+        {
+            self.pipeline.gap();
+        }
+        self.known = totals;
+        Ok(())
+    }
+
+    /// Looks at sockets whose lines lack something; the answers come through
+    /// the ring. Returns whether there were any.
+    fn look(&mut self) -> Result<bool> {
+        self.wanted.clear();
+        if !self.looks {
+            return Ok(false);
+        }
+        self.pipeline.wanted(&mut self.wanted);
+        for &socket in &self.wanted {
+            self.session.peek(socket)?;
+        }
+        Ok(!self.wanted.is_empty())
+    }
+
+    /// Walks over all socket tables and feeds what is there.
+    fn walk(&mut self) -> Result<()> {
+        let mut bytes = Vec::new();
+        match self.session.walker() {
+            Some(walker) => {
+                let mut open = || walker.open().map_err(io::Error::other);
+                seed::sweep(Some(&mut open), &mut bytes)
+            }
+            None => seed::sweep(None, &mut bytes),
+        };
+        if let Some(tape) = &mut self.tape {
+            tape.push(&bytes)?;
+        }
+        self.pipeline.walked(&bytes);
+        self.walked = Some(Instant::now());
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        let now = Instant::now();
+        if let Some(status) = &mut self.status
+            && status.is_due(now)
+        {
+            let lost = self.known.ring_full + self.known.recursion;
+            status.show(now, self.pipeline.count(), lost);
+        }
+    }
+
+    /// Detaches, takes what is left, and accounts for every record.
+    fn finish(mut self) -> Result<EndInfo> {
+        self.session.detach();
+        let deadline = Instant::now() + IN_FLIGHT;
+        loop {
+            let drained = self.drain()?;
+            self.known = self.session.counters()?;
+            let arrived = self.pipeline.count() + self.known.ring_full;
+            if arrived >= self.known.seen || (drained == 0 && Instant::now() > deadline) {
+                break;
+            }
+        }
+        let mut end = EndInfo {
+            seen: self.known.seen + self.known.recursion,
+            complete: true,
+            ..EndInfo::default()
+        };
+        let missing = self
+            .known
+            .seen
+            .saturating_sub(self.pipeline.count() + self.known.ring_full);
+        for (reason, count) in [
+            ("ring_full", self.known.ring_full),
+            ("recursion", self.known.recursion),
+            ("in_flight", missing),
+        ] {
+            if count > 0 {
+                end.lost.insert(reason.to_owned(), count);
+            }
+        }
+        drop(self.status.take());
+        self.pipeline.finish(&mut end)?;
+        if let Some(tape) = self.tape {
+            tape.finish(&end)?;
+        }
+        Ok(end)
+    }
+}

@@ -1,0 +1,168 @@
+//! One record's way through decoder, tracker, view and sink.
+
+use std::io::{self, Write};
+
+use super::complain;
+use crate::{
+    decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records},
+    session::EndInfo,
+    sink::Sink,
+    track::{Change, Tracker},
+    view::Filter,
+};
+
+/// The stages behind the source, and what is counted between them.
+pub(super) struct Pipeline<W: Write> {
+    tracker: Tracker,
+    lines: Option<(Filter, Sink<W>)>,
+    changes: Vec<Change>,
+    delivered: u64,
+    undecodable: u64,
+    transitions: u64,
+    last_at: KtimeNs,
+    last_error: Option<DecodeError>,
+    /// The first time the output refused a line; told at the next flush.
+    broken: io::Result<()>,
+}
+
+impl<W: Write> Pipeline<W> {
+    /// `lines` is where changes go; without it they are only tracked.
+    pub(super) fn new(tracker: Tracker, lines: Option<(Filter, Sink<W>)>) -> Self {
+        Self {
+            tracker,
+            lines,
+            changes: Vec::with_capacity(64),
+            delivered: 0,
+            undecodable: 0,
+            transitions: 0,
+            last_at: KtimeNs(0),
+            last_error: None,
+            broken: Ok(()),
+        }
+    }
+
+    /// Writes what stands before the first line.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        match &mut self.lines {
+            Some((_, sink)) => sink.start(),
+            None => Ok(()),
+        }
+    }
+
+    /// One record that came through the ring.
+    pub(super) fn delivered(&mut self, bytes: &[u8]) {
+        self.delivered += 1;
+        self.feed(bytes);
+    }
+
+    /// Records that did not come through the ring: a walk over the socket tables.
+    pub(super) fn walked(&mut self, bytes: &[u8]) {
+        for record in records(bytes) {
+            match record {
+                Ok(record) => self.feed(record),
+                Err(error) => self.refuse(error),
+            }
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(record) => {
+                if matches!(record.event, Event::Transition(_)) {
+                    self.transitions += 1;
+                }
+                self.last_at = self.last_at.max(record.at);
+                self.tracker.apply(&record, &mut self.changes);
+                self.write_changes();
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    fn refuse(&mut self, error: DecodeError) {
+        self.undecodable += 1;
+        self.last_error = Some(error);
+    }
+
+    fn write_changes(&mut self) {
+        if let Some((filter, sink)) = &mut self.lines {
+            for change in &self.changes {
+                filter.pass(change, &mut |passed| {
+                    if self.broken.is_ok() {
+                        self.broken = sink.change(passed);
+                    }
+                });
+            }
+        }
+        self.changes.clear();
+    }
+
+    /// Lets go of lines that waited long enough for what would complete them.
+    pub(super) fn settle(&mut self, now: KtimeNs) {
+        self.tracker.settle(now, &mut self.changes);
+        self.write_changes();
+    }
+
+    /// As [`Self::settle`], by the clock of the records taken so far.
+    pub(super) fn settle_recorded(&mut self) {
+        self.settle(self.last_at);
+    }
+
+    /// Sockets whose lines wait for something that only a look at them tells.
+    pub(super) fn wanted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        self.tracker.wanted(sockets);
+    }
+
+    /// Records were lost that left no mark in the stream.
+    pub(super) fn gap(&mut self) {
+        self.tracker.gap();
+    }
+
+    /// Whether a walk over the socket tables should repair what a loss broke.
+    pub(super) fn wants_sweep(&self) -> bool {
+        self.tracker.wants_sweep()
+    }
+
+    /// Hands what was written to the operating system.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.broken, Ok(()))?;
+        match &mut self.lines {
+            Some((_, sink)) => sink.flush(),
+            None => Ok(()),
+        }
+    }
+
+    /// Records taken so far.
+    pub(super) const fn count(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Ends the session: lets go of every line and fills in this side's counts.
+    pub(super) fn finish(&mut self, end: &mut EndInfo) -> io::Result<()> {
+        self.tracker.finish(&mut self.changes);
+        self.write_changes();
+        std::mem::replace(&mut self.broken, Ok(()))?;
+        if let Some(error) = self.last_error {
+            complain(&format!(
+                "{} records could not be decoded; the last one: {error}",
+                self.undecodable
+            ));
+        }
+        if let Some((filter, _)) = &self.lines
+            && filter.overflowed() > 0
+        {
+            complain(&format!(
+                "{} lines of connections whose process was not known yet are missing",
+                filter.overflowed()
+            ));
+        }
+        end.delivered = self.delivered;
+        end.undecodable = self.undecodable;
+        end.transitions = self.transitions;
+        end.connections = self.tracker.counters().connections;
+        match &mut self.lines {
+            Some((_, sink)) => sink.end(end),
+            None => Ok(()),
+        }
+    }
+}

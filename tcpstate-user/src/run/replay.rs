@@ -1,0 +1,39 @@
+//! A recorded session, through the same stages as a live one.
+
+use std::{io::Write, path::Path};
+
+use anyhow::Result;
+
+use super::{complain, pipeline::Pipeline};
+use crate::{
+    session::EndInfo,
+    source::recording::{Ending, Reader},
+};
+
+/// Feeds every frame of a recording to the pipeline.
+///
+/// A recording that breaks off is read to where it does: the end line then
+/// says that it is not complete, and standard error why.
+pub(super) fn replay<W: Write>(
+    mut reader: Reader,
+    mut pipeline: Pipeline<W>,
+    path: &Path,
+) -> Result<EndInfo> {
+    pipeline.start()?;
+    while let Some(records) = reader.next_records() {
+        pipeline.walked(records);
+        pipeline.settle_recorded();
+        pipeline.flush()?;
+    }
+    let mut end = match reader.into_ending() {
+        Ending::Complete(end) => end,
+        Ending::Missing(missing) => {
+            complain(&format!("{}: {missing}", path.display()));
+            EndInfo::default()
+        }
+    };
+    let delivered = end.delivered;
+    pipeline.finish(&mut end)?;
+    end.delivered = delivered;
+    Ok(end)
+}

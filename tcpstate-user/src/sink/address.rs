@@ -1,0 +1,99 @@
+//! Addresses and ports as text.
+
+use std::{io::Write, net::Ipv6Addr};
+
+use super::digits;
+use crate::decode::Family;
+
+/// First twelve bytes of a v4-mapped address (RFC 4291 section 2.5.5.2).
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// Whether the tracker knows it: nothing has an unspecified address and no port.
+pub(super) fn is_known(addr: &[u8; 16], port: u16) -> bool {
+    let unspecified = addr[12..] == [0; 4] && (addr[..12] == [0; 12] || addr[..12] == MAPPED);
+    port != 0 || !unspecified
+}
+
+/// The address alone: dotted for an IPv4 socket, `::ffff:192.0.2.1` for a
+/// v4-mapped one.
+pub(super) fn write(addr: &[u8; 16], family: Family, out: &mut Vec<u8>) {
+    match (family, addr) {
+        (Family::Inet, [head @ .., a, b, c, d]) if head == &MAPPED || addr == &[0; 16] => {
+            let [first, rest @ ..] = [a, b, c, d];
+            digits::decimal(u64::from(*first), out);
+            for byte in rest {
+                out.push(b'.');
+                digits::decimal(u64::from(*byte), out);
+            }
+        }
+        _ => {
+            // Writing into a Vec does not fail.
+            let _infallible = write!(out, "{}", Ipv6Addr::from(*addr));
+        }
+    }
+}
+
+/// `192.0.2.1:80`, `[2001:db8::1]:80`, `*` for a port that is not known, `-`
+/// when nothing is. ASCII, so its length is its width.
+pub(super) fn endpoint(addr: &[u8; 16], port: u16, family: Family, out: &mut Vec<u8>) {
+    if !is_known(addr, port) {
+        out.push(b'-');
+        return;
+    }
+    if family == Family::Inet6 {
+        out.push(b'[');
+    }
+    write(addr, family, out);
+    if family == Family::Inet6 {
+        out.push(b']');
+    }
+    out.push(b':');
+    match port {
+        0 => out.push(b'*'),
+        port => digits::decimal(u64::from(port), out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::{endpoint, write};
+    use crate::decode::Family;
+
+    fn text(addr: &str, port: u16, family: Family) -> String {
+        let mut out = Vec::new();
+        endpoint(&octets(addr), port, family, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn octets(addr: &str) -> [u8; 16] {
+        addr.parse::<Ipv6Addr>().unwrap().octets()
+    }
+
+    #[test]
+    fn an_ipv4_socket_is_dotted_and_a_v4_mapped_one_says_so() {
+        let (four, six) = (Family::Inet, Family::Inet6);
+        assert_eq!(text("::ffff:192.0.2.10", 80, four), "192.0.2.10:80");
+        assert_eq!(text("::ffff:192.0.2.10", 80, six), "[::ffff:192.0.2.10]:80");
+        assert_eq!(text("2001:db8::1", 443, six), "[2001:db8::1]:443");
+        assert_eq!(text("::", 443, six), "[::]:443");
+        assert_eq!(text("::", 443, four), "0.0.0.0:443");
+        assert_eq!(text("::ffff:0.0.0.0", 443, four), "0.0.0.0:443");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_a_zero() {
+        assert_eq!(text("::ffff:192.0.2.10", 0, Family::Inet), "192.0.2.10:*");
+        assert_eq!(text("::ffff:0.0.0.0", 0, Family::Inet), "-");
+        assert_eq!(text("::", 0, Family::Inet6), "-");
+    }
+
+    #[test]
+    fn a_full_length_ipv6_address_is_not_cut() {
+        let long = "2001:db8:1111:2222:3333:4444:5555:6666";
+        let mut out = Vec::new();
+        write(&octets(long), Family::Inet6, &mut out);
+        assert_eq!(out, long.as_bytes());
+    }
+}

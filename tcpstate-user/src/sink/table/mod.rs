@@ -1,0 +1,55 @@
+//! A table for people, in columns that keep their place.
+//!
+//! Columns are tab stops: a long cell pushes what follows, and the row is back
+//! in place as soon as a shorter cell leaves room. Nothing is cut off.
+
+mod row;
+pub(super) mod wide;
+
+use super::{Style, digits};
+use crate::track::Change;
+use row::Row;
+
+/// Where the columns begin, or end when they are right-aligned: a row with
+/// short names and addresses such as `127.0.0.1:43210` fits 100 columns.
+mod stop {
+    pub(super) const PID_END: usize = 19;
+    pub(super) const COMM: usize = 20;
+    pub(super) const LOCAL: usize = 28;
+    pub(super) const REMOTE: usize = 44;
+    pub(super) const STATES: usize = 60;
+    pub(super) const DWELL_END: usize = 91;
+    pub(super) const CAUSE: usize = 92;
+}
+
+pub(super) fn head(out: &mut Vec<u8>) {
+    let mut row = Row::new(out, false);
+    row.text(0, "TIME");
+    row.text_end(stop::PID_END, "PID");
+    row.text(stop::COMM, "COMM");
+    row.text(stop::LOCAL, "LOCAL");
+    row.text(stop::REMOTE, "REMOTE");
+    row.text(stop::STATES, "OLD -> NEW");
+    row.text_end(stop::DWELL_END, "TIME IN OLD");
+    row.text(stop::CAUSE, "CAUSE");
+    row.finish();
+}
+
+pub(super) fn row(change: &Change, style: &mut Style, out: &mut Vec<u8>) {
+    let mut row = Row::new(out, style.color);
+    let instant = style.clock.at(change.at);
+    row.cell(0, |out| {
+        out.extend_from_slice(&instant.date_time[11..]);
+        out.push(b'.');
+        digits::padded(instant.nanos / 1_000_000, 3, out);
+        12
+    });
+    row.pid(stop::PID_END, change);
+    row.comm(stop::COMM, change);
+    row.local(stop::LOCAL, change);
+    row.remote(stop::REMOTE, change);
+    row.states(stop::STATES, change);
+    row.dwell(stop::DWELL_END, change, &mut style.cell);
+    row.cause(stop::CAUSE, change);
+    row.finish();
+}

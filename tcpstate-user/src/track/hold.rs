@@ -1,0 +1,218 @@
+//! Lines that cannot be written yet: the tuple is not known, or the reason of
+//! a reset is still to come.
+//!
+//! It knows no sockets, only who waits, since when, and for what. At most one
+//! line of a socket waits, so its lines stay in order.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+use tcpstate_common::{record::Tuple, state::TcpState};
+
+use super::{Cause, Change, Counters, cause::Ending, entry::Generation};
+use crate::decode::{KtimeNs, SockAddr64};
+
+/// How long `tcp_send_reset` may follow `-> CLOSE`. It does within the same
+/// kernel function or its caller, so only an interrupt can come between.
+const RESET_NS: u64 = 5_000_000;
+/// How long a tuple may be missing when nobody looked at the socket.
+const TUPLE_NS: u64 = 20_000_000;
+
+/// Where a held line lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldKey(u32);
+
+/// What a line waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    /// For the tuple, with what a look at the socket gave. That is believed
+    /// only when no event older than the look can come any more: the address
+    /// might have been reused just before.
+    Tuple(Option<(KtimeNs, Tuple)>),
+    /// For `tcp_send_reset`.
+    Reset {
+        /// How it ended when none comes.
+        otherwise: Ending,
+        /// See [`super::cause::Verdict::Awaits`].
+        outlives_socket: bool,
+    },
+}
+
+/// A line that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) sk: SockAddr64,
+    pub(super) line: Change,
+    pub(super) wait: Wait,
+    pub(super) generation: Generation,
+    serial: u64,
+}
+
+impl Held {
+    /// The line as it is known now, `tuple` being the socket's; `None` when the
+    /// ending is no change at all.
+    pub(super) fn write(
+        mut self,
+        tuple: &Tuple,
+        generation: Generation,
+        counters: &mut Counters,
+    ) -> Option<Change> {
+        match self.wait {
+            Wait::Tuple(_) => {
+                self.line.tuple = *tuple;
+                Some(self.line)
+            }
+            // After a gap, the report of the RST may be what was lost.
+            Wait::Reset { otherwise, .. } if self.generation != generation => {
+                end_line(self.line, otherwise.without_cause(), counters)
+            }
+            Wait::Reset { otherwise, .. } => end_line(self.line, otherwise, counters),
+        }
+    }
+}
+
+/// Writes `ending` into the line of a `-> CLOSE` event; `None` when it is no
+/// change at all.
+pub(super) fn end_line(
+    mut line: Change,
+    ending: Ending,
+    counters: &mut Counters,
+) -> Option<Change> {
+    match ending {
+        Ending::AsReported(cause) => line.cause = cause,
+        Ending::Reset(reason) => {
+            line.cause = Some(Cause::ResetSent);
+            line.reset_reason = reason;
+        }
+        Ending::TimeWait(cause) => {
+            counters.handed_over += 1;
+            line.new = TcpState::TimeWait;
+            line.cause = Some(cause);
+        }
+        Ending::Orphaned => {
+            counters.handed_over += 1;
+            return None;
+        }
+    }
+    Some(line)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    since: KtimeNs,
+    key: HeldKey,
+    serial: u64,
+}
+
+/// All lines that wait. Slots and queues keep their memory, so nothing is
+/// allocated once the usual number of lines has waited at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    lines: Slab<Held>,
+    tuples: VecDeque<Due>,
+    resets: VecDeque<Due>,
+    serial: u64,
+}
+
+impl Holds {
+    /// Holds `line`. At most one per tracked socket: the cap of the table is
+    /// the cap here.
+    pub(super) fn hold(
+        &mut self,
+        sk: SockAddr64,
+        line: Change,
+        wait: Wait,
+        generation: Generation,
+    ) -> Option<HeldKey> {
+        let key = HeldKey(u32::try_from(self.lines.vacant_key()).ok()?);
+        self.serial += 1;
+        let serial = self.serial;
+        self.lines.insert(Held {
+            sk,
+            line,
+            wait,
+            generation,
+            serial,
+        });
+        let due = Due {
+            since: line.at,
+            key,
+            serial,
+        };
+        match wait {
+            Wait::Tuple(_) => self.tuples.push_back(due),
+            Wait::Reset { .. } => self.resets.push_back(due),
+        }
+        Some(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: HeldKey) -> Option<&mut Held> {
+        self.lines.get_mut(key.0 as usize)
+    }
+
+    pub(super) fn take(&mut self, key: HeldKey) -> Option<Held> {
+        self.lines.try_remove(key.0 as usize)
+    }
+
+    fn waiting(&self, due: Due) -> Option<&Held> {
+        let held = self.lines.get(due.key.0 as usize)?;
+        (held.serial == due.serial).then_some(held)
+    }
+
+    /// The next line that has waited long enough at `now` for a RST.
+    pub(super) fn reset_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
+        while let Some(&due) = self.resets.front() {
+            let waits = self.waiting(due).is_some();
+            if waits && now.since(due.since) < RESET_NS {
+                return None;
+            }
+            self.resets.pop_front();
+            if waits {
+                return Some(due.key);
+            }
+        }
+        None
+    }
+
+    /// Forgets that lines waited for a tuple which have long been written.
+    pub(super) fn forget_written(&mut self) {
+        while let Some(&due) = self.tuples.front()
+            && self.waiting(due).is_none()
+        {
+            self.tuples.pop_front();
+        }
+    }
+
+    /// The next line whose tuple is known at `now`, or will not be. `turns` is
+    /// how many lines are still to be looked at; begin with [`Self::turns`].
+    pub(super) fn tuple_due(&mut self, now: KtimeNs, turns: &mut usize) -> Option<HeldKey> {
+        while *turns > 0 {
+            *turns -= 1;
+            let due = self.tuples.pop_front()?;
+            let Some(held) = self.waiting(due) else {
+                continue;
+            };
+            let is_due = match held.wait {
+                Wait::Tuple(Some((looked, _))) => looked <= now,
+                _ => now.since(due.since) >= TUPLE_NS,
+            };
+            if is_due {
+                return Some(due.key);
+            }
+            self.tuples.push_back(due);
+        }
+        None
+    }
+
+    pub(super) fn turns(&self) -> usize {
+        self.tuples.len()
+    }
+
+    /// The sockets that should be looked at.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = SockAddr64> {
+        let waiting = self.tuples.iter().filter_map(|&due| self.waiting(due));
+        waiting
+            .filter(|held| matches!(held.wait, Wait::Tuple(None)))
+            .map(|held| held.sk)
+    }
+}

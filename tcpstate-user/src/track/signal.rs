@@ -1,0 +1,121 @@
+//! What happens to a socket besides transitions: who accepted and closed it,
+//! resets, its destruction.
+
+use tcpstate_common::{record::Task, state::TcpState};
+
+use super::{
+    Change, Process, Tracker,
+    cause::Ending,
+    hold::{HeldKey, Wait, end_line},
+    step::release,
+    tuple::improve,
+};
+use crate::decode::{KtimeNs, ResetSent, SockAddr64};
+
+impl Tracker {
+    pub(super) fn accepted(&mut self, sk: SockAddr64, task: &Task) {
+        if let Some(entry) = self.table.get_mut(sk).filter(|entry| !entry.gone) {
+            entry.origin = Some(Process {
+                pid: task.pid,
+                comm: task.comm,
+            });
+        }
+    }
+
+    pub(super) fn close_called(&mut self, sk: SockAddr64) {
+        if let Some(entry) = self.table.get_mut(sk) {
+            entry.close_called = true;
+        }
+    }
+
+    /// `tcp_reset` calls `tcp_done` at once: `-> CLOSE` is the socket's next
+    /// event.
+    pub(super) fn reset_received(&mut self, sk: SockAddr64) {
+        if let Some(entry) = self.table.get_mut(sk) {
+            entry.reset_received = entry.state != TcpState::Close;
+        }
+    }
+
+    /// Joins a RST to the line that waits for it, or remembers it for the line
+    /// that follows. A RST that answers a segment and is followed by nothing
+    /// is not this connection's end.
+    pub(super) fn reset_sent(&mut self, event: &ResetSent, out: &mut Vec<Change>) {
+        let Some(sk) = event.sk else { return };
+        let Some(entry) = self.table.get_mut(sk) else {
+            return;
+        };
+        let waits = entry.held.and_then(|key| self.holds.get_mut(key));
+        if let Some(held) = waits
+            && matches!(held.wait, Wait::Reset { .. })
+        {
+            let ending = Ending::Reset(event.reason);
+            out.extend(end_line(held.line, ending, &mut self.counters));
+            if let Some(key) = entry.held.take() {
+                self.holds.take(key);
+            }
+            if entry.gone {
+                self.table.remove(sk);
+            }
+        } else if event.active && entry.state != TcpState::Close {
+            entry.reset_sent = Some(event.reason);
+        }
+    }
+
+    pub(super) fn destroyed(&mut self, at: KtimeNs, sk: SockAddr64, out: &mut Vec<Change>) {
+        let Some(entry) = self.table.get_mut(sk) else {
+            return;
+        };
+        let held = entry.held.and_then(|key| self.holds.get_mut(key));
+        if let Some(held) = held
+            && let Wait::Reset {
+                outlives_socket: true,
+                ..
+            } = held.wait
+        {
+            entry.gone = true;
+            return;
+        }
+        // inet_csk_destroy_sock insists on CLOSE: that event was missed. Not so
+        // when a walk has seen the next socket at this address already; its
+        // birth follows.
+        let missed = entry.state != TcpState::Close && !entry.is_younger_than(at);
+        self.counters.ended_unseen += u64::from(missed);
+        release(
+            entry,
+            &mut self.holds,
+            self.generation,
+            &mut self.counters,
+            out,
+        );
+        self.table.remove(sk);
+    }
+
+    /// Writes the lines for which no RST comes any more.
+    pub(super) fn settle_resets(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        while let Some(key) = self.holds.reset_due(now) {
+            self.write_held(key, out);
+        }
+    }
+
+    /// Writes a line that waits, with what is known by now.
+    pub(super) fn write_held(&mut self, key: HeldKey, out: &mut Vec<Change>) {
+        let Some(held) = self.holds.take(key) else {
+            return;
+        };
+        let mut tuple = held.line.tuple;
+        // After a gap, what was looked at may be another connection.
+        if let Wait::Tuple(Some((_, seen))) = held.wait
+            && held.generation == self.generation
+        {
+            improve(&mut tuple, &seen, held.line.new);
+        }
+        if let Some(entry) = self.table.get_mut(held.sk) {
+            entry.held = None;
+            improve(&mut entry.tuple, &tuple, held.line.new);
+            if entry.gone {
+                self.table.remove(held.sk);
+            }
+        }
+        out.extend(held.write(&tuple, self.generation, &mut self.counters));
+    }
+}

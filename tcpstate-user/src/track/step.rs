@@ -1,0 +1,156 @@
+//! One state transition of one socket.
+//!
+//! It knows which line a transition makes and whether that line can be written
+//! at once.
+
+use tcpstate_common::{record::how, state::TcpState};
+
+use super::{
+    Change, Counters, Dwell, Process, Tracker,
+    cause::{Closing, Ending, Verdict, of_close, of_step},
+    entry::{Entry, Generation},
+    hold::{Holds, Wait, end_line},
+    table::{Relation, is_birth},
+    tuple::contradicts,
+};
+use crate::decode::{KtimeNs, SockAddr64, SocketKind, Transition};
+
+impl Tracker {
+    pub(super) fn transition(&mut self, at: KtimeNs, event: &Transition, out: &mut Vec<Change>) {
+        if event.old == event.new {
+            return self.same_state(at, event, out);
+        }
+        let generation = self.generation;
+        let reached = self.table.reach(at, event, generation, &mut self.counters);
+        let Some((entry, relation)) = reached else {
+            return;
+        };
+        let dwell = match relation {
+            Relation::Continues(dwell) => dwell,
+            Relation::Starts(dwell) => {
+                // Its last line can learn nothing from another connection.
+                release(entry, &mut self.holds, generation, &mut self.counters, out);
+                *entry = Entry::before(at, event, generation);
+                dwell
+            }
+        };
+        let verdict = verdict(entry, event, dwell);
+        entry.enter(at, event, generation);
+        if let Some(process) = opener(event) {
+            entry.origin = Some(process);
+        }
+        release(entry, &mut self.holds, generation, &mut self.counters, out);
+        let line = line(entry, at, event, dwell);
+        if let Some(wait) = wait(verdict, entry, event) {
+            entry.held = self.holds.hold(event.sk, line, wait, generation);
+        } else if let Verdict::Known(ending) = verdict {
+            out.extend(end_line(line, ending, &mut self.counters));
+        }
+        self.table.forget_nameless(event.sk);
+    }
+
+    /// `X -> X`: `close()` of a socket that is closing already, or MPTCP. No
+    /// clock starts and no line is written.
+    fn same_state(&mut self, at: KtimeNs, event: &Transition, out: &mut Vec<Change>) {
+        let generation = self.generation;
+        match self.table.get_mut(event.sk) {
+            Some(entry) if is_same(entry, event) => {
+                entry.close_seen |= event.how.has(how::FILE_RELEASED);
+                if entry.is_suspect(generation) {
+                    entry.confirm(at, event.new, generation);
+                }
+                return;
+            }
+            Some(entry) if entry.is_younger_than(at) => return,
+            None if event.new == TcpState::Close => return,
+            _ => {}
+        }
+        let reached = self.table.reach(at, event, generation, &mut self.counters);
+        let Some((entry, relation)) = reached else {
+            return;
+        };
+        if matches!(relation, Relation::Starts(_)) {
+            release(entry, &mut self.holds, generation, &mut self.counters, out);
+            *entry = Entry::before(at, event, generation);
+        }
+        entry.confirm(at, event.new, generation);
+        entry.close_seen |= event.how.has(how::FILE_RELEASED);
+    }
+}
+
+fn is_same(entry: &Entry, event: &Transition) -> bool {
+    !entry.gone && entry.state == event.new && !contradicts(&entry.tuple, &event.tuple)
+}
+
+/// Writes the line that `entry` waits with, as far as it is known.
+pub(super) fn release(
+    entry: &mut Entry,
+    holds: &mut Holds,
+    generation: Generation,
+    counters: &mut Counters,
+    out: &mut Vec<Change>,
+) {
+    if let Some(held) = entry.held.take().and_then(|key| holds.take(key)) {
+        out.extend(held.write(&entry.tuple, generation, counters));
+    }
+}
+
+/// `entry` is the socket before `event`.
+fn verdict(entry: &Entry, event: &Transition, dwell: Dwell) -> Verdict {
+    if event.new == TcpState::Close {
+        let has_gap = dwell == Dwell::Unknown;
+        return of_close(&Closing::of(entry, event, has_gap));
+    }
+    Verdict::Known(Ending::AsReported(of_step(entry, event)))
+}
+
+/// What the line of `event` waits for; `entry` is the socket after it.
+fn wait(verdict: Verdict, entry: &Entry, event: &Transition) -> Option<Wait> {
+    match verdict {
+        Verdict::Awaits {
+            otherwise,
+            outlives_socket,
+        } => Some(Wait::Reset {
+            otherwise,
+            outlives_socket,
+        }),
+        Verdict::Known(_) => (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple(None)),
+    }
+}
+
+/// The process that opens a connection or a listener with this event.
+fn opener(event: &Transition) -> Option<Process> {
+    let opens =
+        event.old == TcpState::Close && matches!(event.new, TcpState::SynSent | TcpState::Listen);
+    let task = event.task.filter(|_| opens)?;
+    Some(Process {
+        pid: task.pid,
+        comm: task.comm,
+    })
+}
+
+fn line(entry: &Entry, at: KtimeNs, event: &Transition, dwell: Dwell) -> Change {
+    Change {
+        old: event.old,
+        new: event.new,
+        ..plain_line(entry, event.sk, at, dwell)
+    }
+}
+
+/// A line of the socket, that it stays in its state.
+pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwell) -> Change {
+    Change {
+        at,
+        conn: entry.conn(sk),
+        netns: entry.netns,
+        family: entry.family,
+        tuple: entry.tuple,
+        old: entry.state,
+        new: entry.state,
+        dwell,
+        kind: SocketKind::Full,
+        origin: entry.origin,
+        cause: None,
+        reset_reason: None,
+    }
+}

@@ -1,0 +1,175 @@
+//! A walk over the socket tables: what it vouches for, and what it did not see.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tcpstate_common::state::TcpState;
+
+use super::{
+    Cause, Change, Dwell, Tracker,
+    entry::{Entry, Generation},
+    nameless::Key,
+    step::{plain_line, release},
+};
+use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind, SweepPhase};
+
+/// How much later than the end of a walk a record must be, so that none that is
+/// older can follow: stamps of different CPUs differ by microseconds.
+const SKEW_NS: u64 = 1_000_000;
+
+/// A walk, from its begin until the ring has been read beyond its end: only
+/// then is a socket that it did not see gone, because records that explain it
+/// may lie in the ring. Its memory is given back then.
+#[derive(Debug)]
+pub(super) struct Walk {
+    begin: KtimeNs,
+    end: Option<KtimeNs>,
+    /// The gaps known when it began: records lost in them are older than its
+    /// snapshots.
+    pub(super) generation: Generation,
+    /// The minisockets it saw: where sockets that were not seen have gone.
+    /// `None` when nothing is to be repaired.
+    minisockets: Option<HashMap<Key, TcpState, RandomState>>,
+    room: usize,
+    /// Other connections seen at addresses of which something may have been
+    /// missed. Which one was there first is known once the ring is read.
+    others: HashMap<SockAddr64, Entry, RandomState>,
+    /// Known sockets by tuple, once a snapshot came without an address.
+    by_tuple: Option<HashMap<Key, Vec<SockAddr64>, RandomState>>,
+}
+
+impl Walk {
+    pub(super) fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    pub(super) fn note_other(&mut self, sk: SockAddr64, other: Entry) {
+        self.others.insert(sk, other);
+    }
+
+    pub(super) fn note_minisocket(&mut self, seen: &Snapshot) {
+        if let Some(minisockets) = &mut self.minisockets
+            && seen.kind == SocketKind::Minisocket
+            && minisockets.len() < self.room
+        {
+            minisockets.insert((seen.netns, seen.tuple), seen.state);
+        }
+    }
+
+    /// The addresses under which `map` knows the socket that was seen: more
+    /// than one for listeners that share a port.
+    pub(super) fn named(
+        &mut self,
+        map: &HashMap<SockAddr64, Entry, RandomState>,
+        seen: &Snapshot,
+    ) -> Vec<SockAddr64> {
+        let by_tuple = self.by_tuple.get_or_insert_with(|| index(map));
+        let found = by_tuple.get(&(seen.netns, seen.tuple));
+        let mut named = found.cloned().unwrap_or_default();
+        named.retain(|sk| map.get(sk).is_some_and(|entry| entry.tuple == seen.tuple));
+        named
+    }
+
+    /// Whether `entry` should have been seen and was not.
+    fn missed(&self, entry: &Entry) -> bool {
+        entry.is_suspect(self.generation)
+            && entry.since < self.begin
+            && entry.state != TcpState::Close
+            && !entry.gone
+    }
+
+    /// The state in which a minisocket carries on the connection of `entry`.
+    fn carried_on(&self, entry: &Entry) -> Option<TcpState> {
+        let minisockets = self.minisockets.as_ref()?;
+        minisockets.get(&(entry.netns, entry.tuple)).copied()
+    }
+}
+
+fn index(
+    map: &HashMap<SockAddr64, Entry, RandomState>,
+) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
+    let mut by_tuple: HashMap<Key, Vec<SockAddr64>, RandomState> = HashMap::default();
+    for (sk, entry) in map {
+        let known = by_tuple.entry((entry.netns, entry.tuple)).or_default();
+        known.push(*sk);
+    }
+    by_tuple
+}
+
+impl Tracker {
+    pub(super) fn sweep(&mut self, at: KtimeNs, phase: SweepPhase) {
+        match phase {
+            SweepPhase::Begin => {
+                let repairs = self.repaired < self.generation;
+                self.walk = Some(Walk {
+                    begin: at,
+                    end: None,
+                    generation: self.generation,
+                    minisockets: repairs.then(HashMap::default),
+                    room: self.table.max(),
+                    others: HashMap::default(),
+                    by_tuple: None,
+                });
+            }
+            SweepPhase::End => {
+                if let Some(walk) = &mut self.walk {
+                    walk.end = Some(at);
+                }
+            }
+            SweepPhase::Failed => self.walk = None,
+        }
+    }
+
+    /// Concludes a walk once a record shows that the ring is read beyond it.
+    pub(super) fn pass_walk(&mut self, at: KtimeNs, out: &mut Vec<Change>) {
+        if self.walk.is_some() {
+            self.settle_walk(KtimeNs(at.0.saturating_sub(SKEW_NS)), out);
+        }
+    }
+
+    /// Concludes a walk that ended before `now`.
+    pub(super) fn settle_walk(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        let ended = self
+            .walk
+            .take_if(|walk| walk.end.is_some_and(|end| end <= now));
+        if let Some(walk) = ended {
+            self.drop_missed(&walk, out);
+            self.repaired = walk.generation;
+        }
+    }
+
+    /// Ends what a complete walk did not see. A socket in `CLOSE` is in no
+    /// table while its descriptor stays open, so nothing follows for it.
+    fn drop_missed(&mut self, walk: &Walk, out: &mut Vec<Change>) {
+        let (holds, counters) = (&mut self.holds, &mut self.counters);
+        let generation = self.generation;
+        let at = walk.end.unwrap_or(walk.begin);
+        let first = out.len();
+        let mut end = |sk, entry: &mut Entry| {
+            if !walk.missed(entry) {
+                return false;
+            }
+            release(entry, holds, generation, counters, out);
+            let carried_on = walk.carried_on(entry);
+            counters.handed_over += u64::from(carried_on.is_some());
+            counters.ended_unseen += u64::from(carried_on.is_none());
+            // Without a tuple nobody knows where it went, or whether.
+            if carried_on != Some(entry.state) && entry.is_complete() {
+                out.push(Change {
+                    new: carried_on.unwrap_or(TcpState::Close),
+                    cause: Some(Cause::Unseen),
+                    ..plain_line(entry, sk, at, Dwell::Unknown)
+                });
+            }
+            let other = walk.others.get(&sk);
+            if let Some(other) = other {
+                counters.connections += 1;
+                *entry = *other;
+            }
+            other.is_none()
+        };
+        self.table.map.retain(|sk, entry| !end(*sk, entry));
+        self.table.nameless.drop_where(end);
+        // The order of a hash table is another in every run.
+        out[first..].sort_by_key(|line| line.conn);
+    }
+}

@@ -1,0 +1,160 @@
+//! Sockets by kernel address, and what an event is to them.
+//!
+//! It decides which connection an event belongs to; it writes no lines.
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, hash_map};
+use tcpstate_common::state::TcpState;
+
+use super::{
+    Counters, Dwell,
+    entry::{Entry, Generation},
+    nameless::Nameless,
+};
+use crate::decode::{KtimeNs, SockAddr64, Transition};
+
+/// What an event is to the entry at its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// The connection goes on; it spent this time in the state it leaves.
+    Continues(Dwell),
+    /// Another connection begins (or is first seen); the socket spent this
+    /// time in the state it leaves.
+    Starts(Dwell),
+}
+
+/// The sockets, at most as many as said.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) map: HashMap<SockAddr64, Entry, RandomState>,
+    pub(super) nameless: Nameless,
+    max: usize,
+}
+
+impl Table {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            map: HashMap::default(),
+            nameless: Nameless::default(),
+            max,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len() + self.nameless.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.max
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(super) fn get_mut(&mut self, sk: SockAddr64) -> Option<&mut Entry> {
+        self.map.get_mut(&sk)
+    }
+
+    pub(super) fn remove(&mut self, sk: SockAddr64) -> Option<Entry> {
+        self.map.remove(&sk)
+    }
+
+    /// Forgets what is known without an address of a socket that has one now.
+    pub(super) fn forget_nameless(&mut self, sk: SockAddr64) {
+        if self.nameless.len() == 0 {
+            return;
+        }
+        if let Some(entry) = self.map.get(&sk) {
+            self.nameless.forget(entry);
+        }
+    }
+
+    /// The entry at the event's address and what the event is to it. The entry
+    /// is still as it was before; when a connection [`Relation::Starts`] it may
+    /// be that of an older one. `None` when there is no room.
+    pub(super) fn reach(
+        &mut self,
+        at: KtimeNs,
+        event: &Transition,
+        generation: Generation,
+        counters: &mut Counters,
+    ) -> Option<(&mut Entry, Relation)> {
+        let full = self.is_full();
+        match self.map.entry(event.sk) {
+            hash_map::Entry::Occupied(slot) => {
+                let entry = slot.into_mut();
+                let relation = relate(entry, at, event, generation, counters);
+                Some((entry, relation))
+            }
+            hash_map::Entry::Vacant(slot) => {
+                if let Some(seeded) = self.nameless.take(at, event, generation) {
+                    let entry = slot.insert(seeded);
+                    let relation = relate(entry, at, event, generation, counters);
+                    return Some((entry, relation));
+                }
+                if full {
+                    counters.refused += 1;
+                    return None;
+                }
+                counters.connections += 1;
+                let entry = slot.insert(Entry::before(at, event, generation));
+                Some((entry, Relation::Starts(Dwell::Unknown)))
+            }
+        }
+    }
+}
+
+/// Whether a connection (or a listener) begins with this event. Of
+/// `LISTEN -> SYN_RECV` the old state is only copied from the listener.
+pub(super) fn is_birth(event: &Transition) -> bool {
+    event.old != event.new
+        && (event.old == TcpState::Close
+            || (event.old == TcpState::Listen && event.new == TcpState::SynRecv))
+}
+
+fn relate(
+    entry: &Entry,
+    at: KtimeNs,
+    event: &Transition,
+    generation: Generation,
+    counters: &mut Counters,
+) -> Relation {
+    if entry.gone {
+        counters.connections += 1;
+        return Relation::Starts(Dwell::Unknown);
+    }
+    // The walk saw a later state than this event: what it saw is no evidence
+    // that something was missed before.
+    let overtaken = entry.is_younger_than(at);
+    if is_birth(event) || entry.is_other(at, event, generation) {
+        let again = entry.state == TcpState::Close && event.old == TcpState::Close;
+        count_start(entry, event, overtaken, counters);
+        return Relation::Starts(if again {
+            entry.dwell(at, generation)
+        } else {
+            Dwell::Unknown
+        });
+    }
+    if overtaken {
+        return Relation::Continues(Dwell::Unknown);
+    }
+    if entry.state == event.old {
+        return Relation::Continues(entry.dwell(at, generation));
+    }
+    counters.chain_breaks += 1;
+    Relation::Continues(Dwell::Unknown)
+}
+
+/// Counts the connection that starts with `event`, and how the one in `entry`
+/// ended.
+fn count_start(entry: &Entry, event: &Transition, overtaken: bool, counters: &mut Counters) {
+    if overtaken {
+        // One that only the walk has seen is this one, or comes later.
+        counters.connections += u64::from(!entry.seeded);
+        return;
+    }
+    counters.connections += 1;
+    counters.ended_unseen += u64::from(entry.state != TcpState::Close);
+    counters.chain_breaks += u64::from(!is_birth(event));
+}

@@ -1,0 +1,118 @@
+//! README, checked against the program: its commands are commands, its sample
+//! is what the program prints.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tcpstate::cli;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The contents of the fenced blocks of one language.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if line.strip_prefix("```") == Some(language) {
+            let block: Vec<_> = lines
+                .by_ref()
+                .take_while(|line| !line.starts_with("```"))
+                .collect();
+            blocks.push(block.join("\n"));
+        }
+    }
+    blocks
+}
+
+/// Every command line of README, without its comment.
+fn commands() -> Vec<Vec<String>> {
+    let words = |line: &str| {
+        let command = line.split(" #").next().unwrap_or_default();
+        command.split_whitespace().map(str::to_owned).collect()
+    };
+    let commands: Vec<Vec<String>> = blocks("sh")
+        .iter()
+        .flat_map(|block| block.lines().map(words).collect::<Vec<_>>())
+        .filter(|command: &Vec<String>| !command.is_empty())
+        .collect();
+    assert!(commands.len() >= 10, "README lost its commands");
+    commands
+}
+
+#[test]
+fn every_tcpstate_command_in_readme_is_understood() {
+    let mut checked = 0;
+    for command in commands() {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let ["cargo", "xtask", "run", "--", args @ ..] = words.as_slice() else {
+            continue;
+        };
+        let args = ["tcpstate"].iter().chain(args).map(OsString::from);
+        if let Err(error) = cli::parse_from(args) {
+            panic!("{command:?}: {error}");
+        }
+        checked += 1;
+    }
+    assert!(checked >= 6, "only {checked} commands found");
+}
+
+#[test]
+fn every_xtask_command_in_readme_exists() {
+    let tasks = fs::read_to_string(repository().join("xtask/src/main.rs")).unwrap();
+    for command in commands() {
+        if let ["cargo", "xtask", task, ..] = command
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .as_slice()
+        {
+            let mut variant = (*task).to_owned();
+            variant[..1].make_ascii_uppercase();
+            assert!(
+                tasks.contains(&format!(" {variant},")) || tasks.contains(&format!(" {variant}(")),
+                "xtask has no command {task}"
+            );
+        }
+    }
+}
+
+/// The sample is a recording of a real run, replayed.
+#[test]
+fn the_sample_in_readme_is_what_the_program_prints() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))
+        .args(["trace", "-D", "8080", "--replay"])
+        .arg(repository().join("tests/readme/sample.tcpstate"))
+        .env("TZ", "UTC")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let shown = blocks("text").first().cloned().unwrap_or_default();
+    assert_eq!(
+        printed.trim_end(),
+        shown.trim_end(),
+        "README's sample is out of date"
+    );
+}
+
+#[test]
+fn every_link_in_readme_leads_to_a_file() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let targets: Vec<_> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://"))
+        .collect();
+    assert!(targets.len() >= 8, "README lost its links");
+    for target in targets {
+        assert!(repository().join(target).exists(), "no {target}");
+    }
+}
