@@ -50,7 +50,7 @@ fn host_lints() -> Result<Outcome> {
 
 fn bpf_lints() -> Result<Outcome> {
     let route = Route::find().map_err(anyhow::Error::msg)?;
-    let mut lint = route.cargo("clippy", std::env::consts::ARCH, workspace());
+    let mut lint = route.cargo("clippy", std::env::consts::ARCH, &workspace());
     lint.arg("--target-dir")
         .arg(workspace().join("target/ebpf"))
         .args(["--", "--deny=warnings"]);
