@@ -101,10 +101,6 @@ fn variable(name: &str) -> Result<String, String> {
     env::var(name).map_err(|error| format!("{name}: {error}"))
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
 fn tell(key: &str, value: &str) {
     println!("cargo::{key}={value}");
 }

@@ -143,8 +143,7 @@ mod tests {
                 "usr/bin",
                 "usr/bin/a",
                 "usr/bin/bc",
-                "bin",
-                "bin/a",
+                "usr/a",
                 "TRAILER!!!"
             ]
         );
