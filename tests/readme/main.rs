@@ -1,6 +1,11 @@
 //! README, checked against the program: its commands are commands, its sample
 //! is what the program prints.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, helpers of tests too"
+)]
+
 use std::{
     ffi::OsString,
     fs,

@@ -10,7 +10,7 @@ use tcpstate::{
     track::Cause,
 };
 use tcpstate_common::{
-    record::{Task, Tuple},
+    record::{Task, Tuple, how},
     state::TcpState::{self, *},
 };
 
@@ -231,7 +231,7 @@ impl World {
             tuple,
             old,
             new,
-            how: How(0),
+            how: How(if reused.is_some() { how::REUSED } else { 0 }),
             err: 0,
             task: (!server).then(|| life.task()),
         };
