@@ -12,6 +12,9 @@ pub const FILTER: &str = "FILTER";
 /// Name of the global that holds [`Options`].
 pub const OPTIONS: &str = "OPTIONS";
 
+/// Name of the global that holds [`Callers`].
+pub const CALLERS: &str = "CALLERS";
+
 /// A field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -64,6 +67,33 @@ pub struct Offsets {
     /// Number of arguments of `btf_trace_tcp_send_reset` without the context:
     /// 2, or 3 when the kernel gives a reason.
     pub tcp_send_reset_args: u32,
+}
+
+/// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Callers {
+    /// `tw_timer_handler`: which timers are those of minisockets.
+    pub tw_timer_handler: u64,
+    /// By [`crate::record::caller`], two functions each (the second one zero
+    /// where there is one only): a return address inside names the caller.
+    pub functions: [[AddressRange; 2]; CALLER_COUNT],
+}
+
+const CALLER_COUNT: usize = crate::record::caller::COUNT;
+
+/// Kernel addresses from `start` up to but not `end`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AddressRange {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
 }
 
 /// How many ports a [`Filter`] can hold on each side.

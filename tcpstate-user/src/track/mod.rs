@@ -126,7 +126,7 @@ impl Tracker {
             Event::ResetSent(event) => self.reset_sent(event, out),
             Event::ResetReceived(sk) => self.reset_received(*sk),
             Event::Destroyed(sk) => self.destroyed(*sk, out),
-            Event::Snapshot(_) | Event::Sweep(_) => {}
+            Event::Snapshot(_) | Event::Sweep(_) | Event::Minisocket(_) => {}
         }
     }
 
