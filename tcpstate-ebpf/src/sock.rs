@@ -68,10 +68,7 @@ impl Sock {
     /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_timewait_sock.c#L210>.
     #[inline(always)]
     pub(crate) fn is_tcp_by_proto(self) -> bool {
-        const TCP: [u32; 2] = [
-            u32::from_ne_bytes(*b"TCP\0"),
-            u32::from_ne_bytes(*b"TCPv"),
-        ];
+        const TCP: [u32; 2] = [u32::from_ne_bytes(*b"TCP\0"), u32::from_ne_bytes(*b"TCPv")];
         let proto: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_prot));
         TCP.contains(&read(proto, setting(&OFFSETS.proto_name)))
     }

@@ -194,9 +194,8 @@ fn current_pid() -> u32 {
 /// have: the timer wheel is late by up to a slot.
 #[inline(always)]
 pub(crate) fn left_ms(tw: Sock) -> u32 {
-    let timer = tw
-        .0
-        .wrapping_add(u64::from(setting(&OFFSETS.inet_timewait_sock_tw_timer)));
+    let timer =
+        tw.0.wrapping_add(u64::from(setting(&OFFSETS.inet_timewait_sock_tw_timer)));
     let expires: u64 = read(timer, setting(&OFFSETS.timer_list_expires));
     // SAFETY: the helper has no precondition.
     let now = unsafe { bpf_jiffies64() };

@@ -10,7 +10,10 @@ use aya::{
     },
 };
 
-use super::{btf::Btf, hooks::Attach};
+use super::{
+    btf::{Btf, BtfError as OwnBtfError},
+    hooks::Attach,
+};
 
 /// Attached as long as it lives.
 pub(super) type Link = Box<dyn Send>;
@@ -27,6 +30,10 @@ pub(super) fn attach(
     types: &KernelTypes<'_>,
     how: &Attach,
 ) -> Result<Vec<Link>, String> {
+    if let Attach::Together(all) = how {
+        return attach_all(ebpf, types, all);
+    }
+    confirm(types, how).map_err(|error| error.to_string())?;
     let name = program_name(types, how)?;
     let attached = load_and_attach(ebpf, types, how, name);
     if attached.is_err()
@@ -35,6 +42,56 @@ pub(super) fn attach(
         unload(program);
     }
     attached.map_err(|error| reason(&error, how))
+}
+
+/// All or, when one is refused, none.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    types: &KernelTypes<'_>,
+    all: &[Attach],
+) -> Result<Vec<Link>, String> {
+    let mut links = Vec::new();
+    for (index, how) in all.iter().enumerate() {
+        match attach(ebpf, types, how) {
+            Ok(its_links) => links.extend(its_links),
+            Err(reason) => {
+                drop(links);
+                for done in &all[..index] {
+                    withdraw(ebpf, types, done);
+                }
+                return Err(match how.target() {
+                    Some(target) => format!("{target}: {reason}"),
+                    None => reason,
+                });
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// Unloads what was loaded for a hook; its links are gone already.
+pub(super) fn withdraw(ebpf: &mut Ebpf, types: &KernelTypes<'_>, how: &Attach) {
+    if let Attach::Together(all) = how {
+        all.iter().for_each(|one| withdraw(ebpf, types, one));
+    } else if let Ok(name) = program_name(types, how)
+        && let Some(program) = ebpf.program_mut(name)
+    {
+        unload(program);
+    }
+}
+
+/// Whether the hook gives what its program takes.
+fn confirm(types: &KernelTypes<'_>, how: &Attach) -> Result<(), OwnBtfError> {
+    match *how {
+        Attach::RawTracepoint { event, takes, .. } => types.own.tracepoint_takes(event, takes),
+        Attach::Fentry {
+            function, takes, ..
+        }
+        | Attach::Kprobe {
+            function, takes, ..
+        } => types.own.function_takes(function, takes),
+        _ => Ok(()),
+    }
 }
 
 fn unload(program: &mut Program) {
@@ -59,6 +116,7 @@ fn program_name(types: &KernelTypes<'_>, how: &Attach) -> Result<&'static str, S
         | Attach::Kretprobe { program, .. }
         | Attach::Iterator { program, .. }
         | Attach::Run { program } => Ok(program),
+        Attach::Together(_) => Err("several programs".to_owned()),
         Attach::Fexit { programs, function } => {
             let count = types
                 .own
@@ -129,6 +187,8 @@ fn load_and_attach(
             program.test_run(RawTracePointRunOptions::new())?;
             return Ok(Vec::new());
         }
+        // Each of them is attached by itself.
+        Attach::Together(_) => return Ok(Vec::new()),
     };
     Ok(vec![link])
 }
