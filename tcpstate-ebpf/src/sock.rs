@@ -65,7 +65,7 @@ impl Sock {
     /// As [`Self::is_tcp`], for a minisocket: Linux before 6.16 has those of
     /// DCCP too. The `struct proto` is that of the socket's creation, so it is
     /// TCP's own whatever was put on top since (MPTCP, kTLS, sockmap):
-    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_timewait_sock.c#L210>.
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_timewait_sock.c> (`inet_twsk_alloc`).
     #[inline(always)]
     pub(crate) fn is_tcp_by_proto(self) -> bool {
         const TCP: [u32; 2] = [u32::from_ne_bytes(*b"TCP\0"), u32::from_ne_bytes(*b"TCPv")];

@@ -182,10 +182,6 @@ fn send(tw: Sock, sk: u64, [what, by]: [u8; 2], left_ms: u32) {
 }
 
 #[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the helper packs two 32-bit numbers into one of 64"
-)]
 fn current_pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
@@ -206,7 +202,6 @@ pub(crate) fn left_ms(tw: Sock) -> u32 {
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "sign extension"
 )]

@@ -13,10 +13,10 @@ use crate::maps::{CALLERS, setting};
 /// its trampoline, the hooked function, and then the caller.
 #[inline(always)]
 pub(super) fn in_stack(ctx: *mut c_void) -> u8 {
-    const DEPTH: usize = 8;
-    let mut stack = [0_u64; DEPTH];
+    const DEPTH: u32 = 8;
+    let mut stack = [0_u64; DEPTH as usize];
     // SAFETY: the helper writes no more than the given length.
-    unsafe { bpf_get_stack(ctx, stack.as_mut_ptr().cast(), (DEPTH * 8) as u32, 0) };
+    unsafe { bpf_get_stack(ctx, stack.as_mut_ptr().cast(), DEPTH * 8, 0) };
     for address in stack {
         let found = of_address(address);
         if found != caller::UNKNOWN {

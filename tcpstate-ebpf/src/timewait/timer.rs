@@ -16,7 +16,7 @@ use crate::{
 /// timer is in the wheel: the minisocket is complete, but which full socket it
 /// replaces only the tuple says. A re-arm within one slot of the wheel does not
 /// come here.
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/time/timer.c#L1110-L1147>
+/// (`__mod_timer`): <https://github.com/torvalds/linux/blob/v6.12/kernel/time/timer.c>
 #[raw_tracepoint(tracepoint = "timer_start")]
 pub(crate) fn tw_timer_started(ctx: RawTracePointContext) {
     of_minisocket(ctx.arg(0), what::BEGUN);
@@ -61,8 +61,7 @@ pub(crate) fn tw_handled(ctx: RawTracePointContext) {
     }
 }
 
-/// Most are no minisockets, but full sockets, which are in `tw_handled` for
-/// every segment without data, or requests.
+/// Others have a receiving socket too: full ones whose queue was full, requests.
 #[inline(always)]
 fn handled(tw: Sock, skb: u64) {
     /// Offset of the flags in a TCP header (RFC 9293 section 3.1).

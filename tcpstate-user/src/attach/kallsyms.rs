@@ -39,8 +39,8 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the list once, as far as necessary. It takes the kernel 5 ms to
-    /// print 10,000 lines, and it has 100,000 to 250,000.
+    /// Reads the list once, as far as necessary: it takes the kernel 27 ms to
+    /// print 122,000 lines (measured), and there are up to 250,000.
     pub(super) fn read() -> Self {
         match File::open(KALLSYMS).and_then(find) {
             Ok(callers) => Self {
