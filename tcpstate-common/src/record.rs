@@ -32,6 +32,8 @@ pub mod kind {
     pub const SNAPSHOT: u8 = 8;
     /// [`super::Sweep`]
     pub const SWEEP: u8 = 9;
+    /// [`super::Minisocket`]
+    pub const MINISOCKET: u8 = 10;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.
@@ -217,10 +219,85 @@ pub struct Snapshot {
     pub how: u8,
     /// Zero.
     pub reserved: u8,
-    /// Inode number of the socket's file, 0 without one.
+    /// Inode number of the socket's file, 0 without one. Of a minisocket, which
+    /// has no file: milliseconds until its timer runs out.
     pub inode: u64,
     /// Socket cookie, 0 when nobody has asked for one yet.
     pub cookie: u64,
+}
+
+/// Values of [`Minisocket::what`].
+pub mod minisocket {
+    /// It takes over from a full socket: `sk` says from which, or is 0 and the
+    /// tuple has to say. From a timer's start this and [`ARMED`] look alike.
+    pub const BEGUN: u8 = 1;
+    /// Its timer was started again; `substate` may have changed before.
+    pub const ARMED: u8 = 2;
+    /// It handled a segment, whose TCP flags are in `by`; `substate` is the one
+    /// after that. It may have ended by it.
+    pub const HANDLED: u8 = 3;
+    /// Its timer was stopped: it ends, or it expires or is armed again at once.
+    pub const STOPPED: u8 = 4;
+    /// Its timer ran out: it ends.
+    pub const EXPIRED: u8 = 5;
+    /// It ends for another reason than its timer: `by` says on whose behalf, as
+    /// one of [`super::caller`].
+    pub const ENDED: u8 = 6;
+    /// Its last reference is gone: whatever was missed, it has ended by now.
+    pub const DESTROYED: u8 = 7;
+}
+
+/// Who ended a minisocket, from the return address; values of
+/// [`Minisocket::by`] with [`minisocket::ENDED`], indexes of
+/// [`crate::settings::Callers`].
+pub mod caller {
+    /// None of the others.
+    pub const UNKNOWN: u8 = 0;
+    /// `tcp_timewait_state_process`: a RST ended it.
+    pub const STATE_PROCESS: u8 = 1;
+    /// `tcp_v4_rcv` or `tcp_v6_rcv`: a new SYN was accepted, or a segment was
+    /// answered by a RST (then `tcp_send_reset` came just before).
+    pub const RECEIVE: u8 = 2;
+    /// `__inet_hash_connect`: the kernel chose its port for a new connection.
+    pub const HASH_CONNECT: u8 = 3;
+    /// `__inet_check_established`, `__inet6_check_established`: a connection
+    /// from a port that the application bound.
+    pub const CHECK_ESTABLISHED: u8 = 4;
+    /// `tcp_abort`: `ss -K`.
+    pub const ABORT: u8 = 5;
+    /// `inet_twsk_purge`, `tcp_twsk_purge`: the network namespace went.
+    pub const PURGE: u8 = 6;
+    /// How many there are.
+    pub const COUNT: usize = 7;
+}
+
+/// Something that happened to a minisocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Minisocket {
+    /// [`kind::MINISOCKET`]
+    pub header: Header,
+    /// As [`Transition::ktime`].
+    pub ktime: u64,
+    /// Kernel address of the minisocket.
+    pub tw: u64,
+    /// Kernel address of the full socket it replaces, 0 where the hook does not tell.
+    pub sk: u64,
+    /// The connection's.
+    pub tuple: Tuple,
+    /// One of [`minisocket`].
+    pub what: u8,
+    /// `tw_substate`: 5 `FIN_WAIT2` or 6 `TIME_WAIT`.
+    pub substate: u8,
+    /// Bits of [`how`]: the family.
+    pub how: u8,
+    /// Depends on `what`.
+    pub by: u8,
+    /// Process in whose context it happened (tgid); a process that a packet
+    /// interrupted, unless `by` names a caller in process context.
+    pub pid: u32,
+    /// Milliseconds until its timer runs out, at this instant.
+    pub left_ms: u32,
 }
 
 /// Values of [`Sweep::phase`].
@@ -274,4 +351,5 @@ const _: () = {
     assert!(words_of::<OnSocket>() == 3);
     assert!(words_of::<Snapshot>() == 10);
     assert!(words_of::<Sweep>() == 3);
+    assert!(words_of::<Minisocket>() == 10);
 };

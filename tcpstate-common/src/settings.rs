@@ -12,6 +12,9 @@ pub const FILTER: &str = "FILTER";
 /// Name of the global that holds [`Options`].
 pub const OPTIONS: &str = "OPTIONS";
 
+/// Name of the global that holds [`Callers`].
+pub const CALLERS: &str = "CALLERS";
+
 /// A field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -35,6 +38,8 @@ pub struct Offsets {
     pub sock_common_skc_v6_rcv_saddr: u32,
     pub sock_common_skc_cookie: u32,
     pub sock_common_skc_flags: u32,
+    pub sock_common_skc_prot: u32,
+    pub proto_name: u32,
     pub sock_sk_protocol: u32,
     pub sock_sk_shutdown: u32,
     pub sock_sk_err: u32,
@@ -57,6 +62,11 @@ pub struct Offsets {
     pub socket_alloc_vfs_inode: u32,
     pub inet_timewait_sock_tw_substate: u32,
     pub inet_timewait_sock_tw_sport: u32,
+    pub inet_timewait_sock_tw_timer: u32,
+    pub timer_list_expires: u32,
+    pub timer_list_function: u32,
+    pub sk_buff_head: u32,
+    pub sk_buff_transport_header: u32,
     pub task_struct_files: u32,
     pub files_struct_fdt: u32,
     pub fdtable_max_fds: u32,
@@ -64,6 +74,33 @@ pub struct Offsets {
     /// Number of arguments of `btf_trace_tcp_send_reset` without the context:
     /// 2, or 3 when the kernel gives a reason.
     pub tcp_send_reset_args: u32,
+}
+
+/// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Callers {
+    /// `tw_timer_handler`: which timers are those of minisockets.
+    pub tw_timer_handler: u64,
+    /// By [`crate::record::caller`], two functions each (the second one zero
+    /// where there is one only): a return address inside names the caller.
+    pub functions: [[AddressRange; 2]; CALLER_COUNT],
+}
+
+const CALLER_COUNT: usize = crate::record::caller::COUNT;
+
+/// Kernel addresses from `start` up to but not `end`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AddressRange {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
 }
 
 /// How many ports a [`Filter`] can hold on each side.
@@ -113,7 +150,7 @@ pub struct Filter {
     pub rnets: [Net; FILTER_NETS],
 }
 
-/// How the programs deliver.
+/// How the programs deliver, and what time is to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Options {
@@ -121,6 +158,8 @@ pub struct Options {
     /// this many bytes; a power of two. One wake-up costs the traced task more
     /// than the whole record, so there is none per event.
     pub wake_bytes: u64,
+    /// Length of a tick of `jiffies`, ns.
+    pub tick_ns: u64,
 }
 
 /// One CPU's counters, in a memory-mappable array indexed by CPU number.

@@ -22,6 +22,7 @@ mod reset;
 mod snapshot;
 mod sock;
 mod task;
+mod timewait;
 mod transition;
 
 #[cfg(not(test))]

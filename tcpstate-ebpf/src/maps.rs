@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use tcpstate_common::settings::{Counters, Filter, Offsets, Options};
+use tcpstate_common::settings::{Callers, Counters, Filter, Offsets, Options};
 
 /// All records of all CPUs, in reservation order: one ring, because the order
 /// of two records of one connection must survive. The loader sets the size.
@@ -43,7 +43,12 @@ pub(crate) static FILTER: Filter = unsafe { mem::zeroed() };
 // SAFETY: `Options` consists of integers, for which all bits zero is a value.
 pub(crate) static OPTIONS: Options = unsafe { mem::zeroed() };
 
-/// The loader's value of a field of [`OFFSETS`], [`FILTER`] or [`OPTIONS`].
+/// As [`OFFSETS`].
+#[unsafe(no_mangle)]
+// SAFETY: `Callers` consists of integers, for which all bits zero is a value.
+pub(crate) static CALLERS: Callers = unsafe { mem::zeroed() };
+
+/// The loader's value of a field of one of the four globals above.
 ///
 /// The compiler must not see the zero above; the verifier does see the
 /// loader's value, and drops the branches that it rules out.

@@ -16,6 +16,7 @@ use crate::{
     emit::{emit, header, now},
     filter,
     sock::{Sock, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
+    timewait,
 };
 
 /// `struct bpf_iter__tcp` without its last field.
@@ -96,7 +97,11 @@ fn snapshot(header: Header, sk: Sock) -> Snapshot {
         kind,
         how: Sock::how_family(family) | if full { sk.how_closed() } else { 0 },
         reserved: 0,
-        inode: if full { sk.inode() } else { 0 },
+        inode: match kernel_state {
+            TCP_TIME_WAIT => u64::from(timewait::left_ms(sk)),
+            TCP_NEW_SYN_RECV => 0,
+            _ => sk.inode(),
+        },
         cookie: sk.cookie(),
     }
 }

@@ -62,6 +62,17 @@ impl Sock {
         read::<u16>(self.0, setting(&OFFSETS.sock_sk_protocol)) == IPPROTO_TCP
     }
 
+    /// As [`Self::is_tcp`], for a minisocket: Linux before 6.16 has those of
+    /// DCCP too. The `struct proto` is that of the socket's creation, so it is
+    /// TCP's own whatever was put on top since (MPTCP, kTLS, sockmap):
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_timewait_sock.c> (`inet_twsk_alloc`).
+    #[inline(always)]
+    pub(crate) fn is_tcp_by_proto(self) -> bool {
+        const TCP: [u32; 2] = [u32::from_ne_bytes(*b"TCP\0"), u32::from_ne_bytes(*b"TCPv")];
+        let proto: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_prot));
+        TCP.contains(&read(proto, setting(&OFFSETS.proto_name)))
+    }
+
     #[inline(always)]
     pub(crate) fn family(self) -> u16 {
         read(self.0, setting(&OFFSETS.sock_common_skc_family))
@@ -210,6 +221,17 @@ impl Sock {
     #[inline(always)]
     pub(crate) fn cookie(self) -> u64 {
         read(self.0, setting(&OFFSETS.sock_common_skc_cookie))
+    }
+
+    /// Whether the segment with this header (RFC 9293 section 3.1) is for the
+    /// connection of this minisocket, going by its ports.
+    #[inline(always)]
+    pub(crate) fn receives(self, header: u64) -> bool {
+        let source: u16 = read(header, 0);
+        let destination: u16 = read(header, 2);
+        let remote: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_dport));
+        let local: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_num));
+        source == remote && u16::from_be(destination) == local
     }
 
     /// `tw_substate`. Only for a minisocket.

@@ -9,7 +9,7 @@ use tcpstate_common::settings::Counters;
 
 use super::{
     bpf,
-    hooks::{TRANSITION, TRANSITION_AGAIN},
+    candidates::{TRANSITION, TRANSITION_AGAIN},
     loader::{COUNTERS, possible_cpus},
 };
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
-use tcpstate_common::settings::{self, Filter, Offsets, Options};
+use rustix::time::{ClockId, clock_getres};
+use tcpstate_common::settings::{self, Callers, Filter, Offsets, Options};
 use zerocopy::IntoBytes as _;
 
 use super::AttachError;
@@ -31,6 +32,7 @@ const MIN_RING: u32 = 64 << 10;
 pub(super) struct Plan<'a> {
     pub(super) types: &'a AyaBtf,
     pub(super) offsets: &'a Offsets,
+    pub(super) callers: &'a Callers,
     pub(super) filter: &'a Filter,
     pub(super) ring_bytes: u32,
     pub(super) verbose: bool,
@@ -41,6 +43,7 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
     let ring_bytes = ring_size(plan.ring_bytes);
     let options = Options {
         wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
+        tick_ns: tick_ns(),
     };
     let level = if plan.verbose {
         aya_log::Level::Debug as u8
@@ -50,6 +53,7 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
     EbpfLoader::new()
         .btf(Some(plan.types))
         .override_global(settings::OFFSETS, plan.offsets.as_bytes(), true)
+        .override_global(settings::CALLERS, plan.callers.as_bytes(), true)
         .override_global(settings::FILTER, plan.filter.as_bytes(), true)
         .override_global(settings::OPTIONS, options.as_bytes(), true)
         .override_global(aya_log::LEVEL, &level, true)
@@ -58,6 +62,19 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
         .map_max_entries(LOGS, if plan.verbose { 1 << 17 } else { MIN_RING })
         .load(OBJECT)
         .map_err(|error| AttachError::from_load(error, ring_bytes))
+}
+
+/// Length of a tick of the kernel's `jiffies` (1/`CONFIG_HZ` s), ns: what
+/// the coarse clocks advance by, and the kernel says so. Neither
+/// `sysconf(_SC_CLK_TCK)` nor `adjtimex` does: theirs is always 1/100 s. That
+/// the resolution is `TICK_NSEC`: `posix_get_coarse_res` of
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/time/posix-timers.c>,
+/// and `__cvdso_clock_getres_common` of
+/// <https://github.com/torvalds/linux/blob/v6.12/lib/vdso/gettimeofday.c>.
+fn tick_ns() -> u64 {
+    let resolution = clock_getres(ClockId::MonotonicCoarse);
+    // Whole seconds there are none, and no part of one is negative.
+    u64::try_from(resolution.tv_nsec).unwrap_or(0)
 }
 
 /// The kernel wants a power of two.
@@ -86,7 +103,7 @@ fn cpus_of(list: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpus_of, ring_size};
+    use super::{cpus_of, ring_size, tick_ns};
 
     #[test]
     fn the_last_cpu_number_counts_not_the_number_of_cpus() {
@@ -94,6 +111,16 @@ mod tests {
         assert_eq!(cpus_of("0-3,8-11\n"), 12);
         assert_eq!(cpus_of("0\n"), 1);
         assert_eq!(cpus_of(""), 8192);
+    }
+
+    #[test]
+    fn a_tick_is_that_of_one_of_the_frequencies_a_kernel_can_be_built_with() {
+        let hz = 1_000_000_000.0 / tick_ns() as f64;
+        let known = [100.0, 250.0, 300.0, 1000.0, 1024.0];
+        assert!(
+            known.iter().any(|known| (hz - known).abs() < 0.01),
+            "{hz} ticks a second"
+        );
     }
 
     #[test]

@@ -5,12 +5,16 @@
 
 mod bpf;
 mod btf;
+mod candidates;
+mod choice;
 mod counters;
 mod error;
 mod hooks;
+mod kallsyms;
 mod loader;
 mod offsets;
 mod privilege;
+mod report;
 mod trial;
 mod walker;
 
@@ -27,15 +31,18 @@ use tcpstate_common::settings::Filter;
 
 use self::{
     btf::Btf,
+    candidates::PEEK,
+    choice::{Choice, Tried},
     counters::CounterMap,
-    hooks::PEEK,
+    kallsyms::Symbols,
     loader::{EVENTS, Plan},
     trial::{KernelTypes, Link},
 };
 pub use self::{
     counters::Totals,
     error::AttachError,
-    hooks::{HookReport, Refusal, Signal, SignalReport},
+    hooks::{Family, Signal},
+    report::{HookReport, Refusal, SignalReport},
     walker::Walker,
 };
 use crate::decode::SockAddr64;
@@ -50,6 +57,8 @@ pub struct Request {
     /// Whether to hook the return of system calls when no better hook tells
     /// who accepts. It slows every system call of every process by 10 to 15 %.
     pub accept_by_syscall: bool,
+    /// The only kind of hook that may be used for a signal that has it.
+    pub hooks: Option<Family>,
     /// Whether the kernel side logs.
     pub verbose: bool,
 }
@@ -90,27 +99,25 @@ impl Session {
             aya: &aya,
             own: &own,
         };
+        let symbols = Symbols::read();
         let mut ebpf = loader::load(&Plan {
             types: &aya,
+            callers: &symbols.callers,
             offsets: &offsets::offsets(&own).map_err(unfit)?,
             filter: &request.filter,
             ring_bytes: request.ring_bytes,
             verbose: request.verbose,
         })?;
         let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
-        let mut links = Vec::new();
-        let mut report = HookReport::default();
+        let mut choice = Choice::new(&mut ebpf, &types, &symbols, request, tried);
         // The transitions last: a socket whose end is missed because its hook
         // came later would lend its history to the next one at its address.
-        for signal in Signal::ALL.into_iter().rev() {
-            let (one, its_links) = try_candidates(&mut ebpf, &types, signal, request, tried);
-            if signal == Signal::StateTransition && one.chosen.is_none() {
-                return Err(AttachError::NoTracepoint(one.reason()));
-            }
-            report.signals.push(one);
-            links.extend(its_links);
+        let (transitions, others) = Signal::ALL.split_at(1);
+        for &signal in others.iter().chain(transitions) {
+            choice.choose(signal)?;
         }
-        report.signals.reverse();
+        let (mut report, links) = choice.made();
+        report.signals.rotate_right(1);
         Ok(Self {
             walker: Walker::new(&ebpf).ok(),
             links,
@@ -204,49 +211,6 @@ pub fn probe() -> Result<HookReport, AttachError> {
         ..Request::default()
     };
     Session::open_with(&request, Tried::All).map(|session| session.report)
-}
-
-/// How many of a signal's candidates are tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tried {
-    UntilOneWorks,
-    All,
-}
-
-fn try_candidates(
-    ebpf: &mut Ebpf,
-    types: &KernelTypes<'_>,
-    signal: Signal,
-    request: &Request,
-    tried: Tried,
-) -> (SignalReport, Vec<Link>) {
-    let mut report = SignalReport {
-        signal,
-        chosen: None,
-        refused: Vec::new(),
-    };
-    let mut links = Vec::new();
-    for candidate in signal.candidates() {
-        if report.chosen.is_some() && tried == Tried::UntilOneWorks {
-            break;
-        }
-        let attached = if candidate.attach.slows_system_calls() && !request.accept_by_syscall {
-            Err("not asked for, because it slows every system call by 10 to 15 %".to_owned())
-        } else {
-            trial::attach(ebpf, types, &candidate.attach)
-        };
-        match attached {
-            Ok(attached) => {
-                links.extend(attached);
-                report.chosen = report.chosen.or(Some(candidate.hook));
-            }
-            Err(reason) => report.refused.push(Refusal {
-                hook: candidate.hook,
-                reason,
-            }),
-        }
-    }
-    (report, links)
 }
 
 /// A program that ran while it was detached may still be about to count or to

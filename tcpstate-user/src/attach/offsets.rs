@@ -26,6 +26,8 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         sock_common_skc_v6_rcv_saddr: optional(sock_common("skc_v6_rcv_saddr"))?,
         sock_common_skc_cookie: sock_common("skc_cookie")?,
         sock_common_skc_flags: sized(btf, "sock_common", "skc_flags", 8)?,
+        sock_common_skc_prot: sized(btf, "sock_common", "skc_prot", 8)?,
+        proto_name: at("proto", "name")?,
         sock_sk_protocol: sized(btf, "sock", "sk_protocol", 2)?,
         sock_sk_shutdown: sized(btf, "sock", "sk_shutdown", 1)?,
         sock_sk_err: sized(btf, "sock", "sk_err", 4)?,
@@ -44,6 +46,11 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         socket_alloc_vfs_inode: at("socket_alloc", "vfs_inode")?,
         inet_timewait_sock_tw_substate: sized(btf, "inet_timewait_sock", "tw_substate", 1)?,
         inet_timewait_sock_tw_sport: at("inet_timewait_sock", "tw_sport")?,
+        inet_timewait_sock_tw_timer: at("inet_timewait_sock", "tw_timer")?,
+        timer_list_expires: sized(btf, "timer_list", "expires", 8)?,
+        timer_list_function: sized(btf, "timer_list", "function", 8)?,
+        sk_buff_head: sized(btf, "sk_buff", "head", 8)?,
+        sk_buff_transport_header: sized(btf, "sk_buff", "transport_header", 2)?,
         task_struct_files: at("task_struct", "files")?,
         files_struct_fdt: at("files_struct", "fdt")?,
         fdtable_max_fds: sized(btf, "fdtable", "max_fds", 4)?,
@@ -121,7 +128,11 @@ mod tests {
         assert_eq!(offsets.sock_common_skc_state, 18);
         assert_eq!(offsets.sock_common_skc_net, 48);
         assert_eq!(offsets.sock_common_skc_v6_rcv_saddr, 72);
+        assert_eq!(offsets.sock_common_skc_prot, 40);
         assert_eq!(offsets.inet_timewait_sock_tw_substate, 140);
+        assert_eq!(offsets.inet_timewait_sock_tw_timer, 160);
+        assert_eq!(offsets.timer_list_expires, 16);
+        assert_eq!(offsets.timer_list_function, 24);
         assert_eq!(offsets.files_struct_fdt, 32);
     }
 

@@ -10,7 +10,10 @@ use aya::{
     },
 };
 
-use super::{btf::Btf, hooks::Attach};
+use super::{
+    btf::{Btf, BtfError as OwnBtfError},
+    hooks::Attach,
+};
 
 /// Attached as long as it lives.
 pub(super) type Link = Box<dyn Send>;
@@ -27,6 +30,10 @@ pub(super) fn attach(
     types: &KernelTypes<'_>,
     how: &Attach,
 ) -> Result<Vec<Link>, String> {
+    if let Attach::Together(all) = how {
+        return attach_all(ebpf, types, all);
+    }
+    confirm(types, how).map_err(|error| error.to_string())?;
     let name = program_name(types, how)?;
     let attached = load_and_attach(ebpf, types, how, name);
     if attached.is_err()
@@ -35,6 +42,56 @@ pub(super) fn attach(
         unload(program);
     }
     attached.map_err(|error| reason(&error, how))
+}
+
+/// All or, when one is refused, none.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    types: &KernelTypes<'_>,
+    all: &[Attach],
+) -> Result<Vec<Link>, String> {
+    let mut links = Vec::new();
+    for (index, how) in all.iter().enumerate() {
+        match attach(ebpf, types, how) {
+            Ok(its_links) => links.extend(its_links),
+            Err(reason) => {
+                drop(links);
+                for done in &all[..index] {
+                    withdraw(ebpf, types, done);
+                }
+                return Err(match how.target() {
+                    Some(target) => format!("{target}: {reason}"),
+                    None => reason,
+                });
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// Unloads what was loaded for a hook; its links are gone already.
+pub(super) fn withdraw(ebpf: &mut Ebpf, types: &KernelTypes<'_>, how: &Attach) {
+    if let Attach::Together(all) = how {
+        all.iter().for_each(|one| withdraw(ebpf, types, one));
+    } else if let Ok(name) = program_name(types, how)
+        && let Some(program) = ebpf.program_mut(name)
+    {
+        unload(program);
+    }
+}
+
+/// Whether the hook gives what its program takes.
+fn confirm(types: &KernelTypes<'_>, how: &Attach) -> Result<(), OwnBtfError> {
+    match *how {
+        Attach::RawTracepoint { event, takes, .. } => types.own.tracepoint_takes(event, takes),
+        Attach::Fentry {
+            function, takes, ..
+        }
+        | Attach::Kprobe {
+            function, takes, ..
+        } => types.own.function_takes(function, takes),
+        _ => Ok(()),
+    }
 }
 
 fn unload(program: &mut Program) {
@@ -53,13 +110,13 @@ fn unload(program: &mut Program) {
 fn program_name(types: &KernelTypes<'_>, how: &Attach) -> Result<&'static str, String> {
     match *how {
         Attach::RawTracepoint { program, .. }
-        | Attach::RawTracepointTwice { program, .. }
         | Attach::Tracepoints { program, .. }
         | Attach::Fentry { program, .. }
         | Attach::Kprobe { program, .. }
         | Attach::Kretprobe { program, .. }
         | Attach::Iterator { program, .. }
         | Attach::Run { program } => Ok(program),
+        Attach::Together(_) => Err("several programs".to_owned()),
         Attach::Fexit { programs, function } => {
             let count = types
                 .own
@@ -84,14 +141,6 @@ fn load_and_attach(
         .ok_or_else(|| io::Error::other(format!("the object has no program {name}")))?;
     let link: Link = match *how {
         Attach::RawTracepoint { event, .. } => attach_raw(program.try_into()?, event)?,
-        Attach::RawTracepointTwice { again, event, .. } => {
-            // In this order the kernel runs them.
-            let first = attach_raw(program.try_into()?, event)?;
-            let again = ebpf
-                .program_mut(again)
-                .ok_or_else(|| io::Error::other(format!("the object has no program {again}")))?;
-            return Ok(vec![first, attach_raw(again.try_into()?, event)?]);
-        }
         Attach::Tracepoints {
             category, events, ..
         } => return attach_tracepoints(program.try_into()?, category, events),
@@ -133,6 +182,8 @@ fn load_and_attach(
             program.test_run(RawTracePointRunOptions::new())?;
             return Ok(Vec::new());
         }
+        // Each of them is attached by itself.
+        Attach::Together(_) => return Ok(Vec::new()),
     };
     Ok(vec![link])
 }
@@ -189,7 +240,7 @@ fn reason(error: &ProgramError, how: &Attach) -> String {
         (Some(libc::EPERM), Attach::Fentry { .. } | Attach::Fexit { .. }) => {
             "operation not permitted (kernel lockdown or no BPF trampoline)".to_owned()
         }
-        (Some(libc::ENOENT), Attach::RawTracepoint { .. } | Attach::RawTracepointTwice { .. }) => {
+        (Some(libc::ENOENT), Attach::RawTracepoint { .. }) => {
             "the kernel has no such tracepoint".to_owned()
         }
         (Some(libc::ENOENT), Attach::Kprobe { .. } | Attach::Kretprobe { .. }) => {

@@ -8,7 +8,7 @@ use std::{
 
 use aya::{Ebpf, programs::ProgramError};
 
-use super::{bpf, hooks::WALK};
+use super::{bpf, candidates::WALK};
 
 /// The loaded `iter/tcp` program. It goes to whichever thread walks, because
 /// a walk sees the network namespace of the thread that opened it.

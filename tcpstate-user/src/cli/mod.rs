@@ -19,7 +19,7 @@ pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Netns};
 pub use resolve::ResolveError;
 
-use crate::sink::Format;
+use crate::{attach::Family, sink::Format};
 
 /// Size of the ring buffer when none is asked for: `--ring-size 16M`. It holds
 /// 233,000 transitions, 0.1 s of the most that two cores can produce.
@@ -89,7 +89,7 @@ pub struct Trace {
     )]
     pub color: Color,
     /// Read a recording instead of the kernel
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["for", "ring_size", "no_accept_syscalls"], help_heading = "Tracing")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["for", "ring_size", "no_accept_syscalls", "hooks"], help_heading = "Tracing")]
     pub replay: Option<PathBuf>,
 }
 
@@ -144,6 +144,12 @@ pub struct Live {
     /// host a little; they are used only where nothing better exists.
     #[arg(long)]
     pub no_accept_syscalls: bool,
+    /// Only this kind of hook, for each signal that has it
+    ///
+    /// For tests, and to find out whether an odd result comes from a hook. The
+    /// best hook that works is chosen without it; `tcpstate doctor` says which.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub hooks: Option<Family>,
     /// Show the kernel side's own diagnostics on standard error
     #[arg(short, long)]
     pub verbose: bool,

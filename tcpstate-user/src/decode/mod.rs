@@ -10,15 +10,15 @@ mod tests;
 mod value;
 
 use tcpstate_common::{
-    record::{self, Header, kind, socket_kind, sweep, words_of},
+    record::{self, Header, kind, minisocket as what, socket_kind, sweep, words_of},
     state::{TcpState, UnknownState},
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
 pub use value::{
-    Event, Family, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase,
-    Transition,
+    Event, Family, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
+    SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 /// Decodes exactly one record: `bytes` is one item of the ring buffer, or one
@@ -45,6 +45,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::DESTROYED => Ok(on_socket(&read(bytes, header)?, Event::Destroyed)),
         kind::SNAPSHOT => snapshot(&read(bytes, header)?),
         kind::SWEEP => sweep(&read(bytes, header)?),
+        kind::MINISOCKET => minisocket(&read(bytes, header)?),
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
@@ -202,4 +203,38 @@ fn unknown_value(header: Header, value: u8) -> DecodeError {
 
 fn address(sk: u64) -> Option<SockAddr64> {
     (sk != 0).then_some(SockAddr64(sk))
+}
+
+fn minisocket(wire: &record::Minisocket) -> Result<Record, DecodeError> {
+    let event = match wire.what {
+        what::BEGUN => MinisocketEvent::Begun,
+        what::ARMED => MinisocketEvent::Armed,
+        what::HANDLED => MinisocketEvent::Handled { flags: wire.by },
+        what::STOPPED => MinisocketEvent::Stopped,
+        what::EXPIRED => MinisocketEvent::Expired,
+        what::ENDED => MinisocketEvent::Ended { caller: wire.by },
+        what::DESTROYED => MinisocketEvent::Destroyed,
+        value => {
+            return Err(DecodeError::UnknownValue {
+                kind: wire.header.kind,
+                value,
+            });
+        }
+    };
+    let minisocket = Minisocket {
+        tw: SockAddr64(wire.tw),
+        sk: (wire.sk != 0).then_some(SockAddr64(wire.sk)),
+        netns: wire.header.netns,
+        tuple: wire.tuple,
+        how: How(wire.how),
+        substate: state(wire.substate)?,
+        pid: wire.pid,
+        left_ms: wire.left_ms,
+        what: event,
+    };
+    Ok(record_at(
+        wire.ktime,
+        wire.header,
+        Event::Minisocket(minisocket),
+    ))
 }

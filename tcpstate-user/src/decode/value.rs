@@ -95,6 +95,8 @@ pub enum Event {
     Snapshot(Snapshot),
     /// A walk over the socket tables begins, is complete, or broke off.
     Sweep(SweepPhase),
+    /// Something happened to a minisocket.
+    Minisocket(Minisocket),
 }
 
 /// `inet_sock_set_state`.
@@ -159,4 +161,54 @@ pub enum SweepPhase {
     End,
     /// The walk broke off.
     Failed,
+}
+
+/// Something that happened to a minisocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Minisocket {
+    /// Whose.
+    pub tw: SockAddr64,
+    /// The full socket it replaces, where the hook tells.
+    pub sk: Option<SockAddr64>,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// The connection's.
+    pub tuple: Tuple,
+    /// The family.
+    pub how: How,
+    /// `FIN_WAIT2` or `TIME_WAIT`.
+    pub substate: TcpState,
+    /// Process in whose context it happened; means something only where a
+    /// caller in process context is named.
+    pub pid: u32,
+    /// Milliseconds until its timer runs out.
+    pub left_ms: u32,
+    /// What happened.
+    pub what: MinisocketEvent,
+}
+
+/// Values of [`tcpstate_common::record::minisocket`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinisocketEvent {
+    /// It takes over, or its timer was started (alike, where `sk` is `None`).
+    Begun,
+    /// Its timer was started again.
+    Armed,
+    /// It handled a segment with these TCP flags (RFC 9293 section 3.1: FIN 1,
+    /// SYN 2, RST 4, PSH 8, ACK 16).
+    Handled {
+        /// The segment's.
+        flags: u8,
+    },
+    /// Its timer was stopped.
+    Stopped,
+    /// Its timer ran out.
+    Expired,
+    /// It ends on behalf of this caller.
+    Ended {
+        /// One of [`tcpstate_common::record::caller`].
+        caller: u8,
+    },
+    /// Its last reference is gone.
+    Destroyed,
 }

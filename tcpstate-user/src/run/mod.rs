@@ -126,6 +126,7 @@ fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
         filter: spec.kernel_filter(),
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
+        hooks: live.hooks,
         verbose: live.verbose,
     })?)
 }

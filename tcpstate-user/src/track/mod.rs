@@ -134,7 +134,7 @@ impl Tracker {
             Event::ResetReceived(sk) => self.reset_received(*sk),
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::Sweep(_) => {}
+            Event::Sweep(_) | Event::Minisocket(_) => {}
         }
     }
 

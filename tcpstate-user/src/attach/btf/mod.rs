@@ -33,6 +33,17 @@ pub(crate) struct Field {
     pub(crate) size: u32,
 }
 
+/// What a program takes a parameter of a hook for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parameter {
+    /// A pointer to the structure of this name.
+    Struct(&'static str),
+    /// An integer, a bool or an enumerator.
+    Number,
+    /// Not used.
+    Any,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BtfError {
@@ -42,6 +53,8 @@ pub(crate) enum BtfError {
     Missing(String),
     /// The field is not a whole number of bytes.
     Bitfield(String),
+    /// The function or tracepoint has other parameters.
+    Signature(String),
 }
 
 impl fmt::Display for BtfError {
@@ -50,6 +63,9 @@ impl fmt::Display for BtfError {
             Self::Malformed(what) => write!(f, "malformed BTF: {what}"),
             Self::Missing(name) => write!(f, "the kernel has no {name}"),
             Self::Bitfield(name) => write!(f, "{name} is a bit field"),
+            Self::Signature(name) => {
+                write!(f, "{name} has parameters that this version does not know")
+            }
         }
     }
 }
@@ -86,26 +102,90 @@ impl Btf<'_> {
 
     /// Number of parameters of the function `name`.
     pub(crate) fn parameters(&self, name: &str) -> Result<usize, BtfError> {
-        let function = self
-            .find(Kind::Func, name)?
-            .ok_or_else(|| BtfError::Missing(format!("function {name}")))?;
-        let prototype = self.type_by_id(function.size_or_type)?;
-        match prototype.kind {
-            Kind::FuncProto => Ok(prototype.vlen),
-            _ => Err(BtfError::Malformed("a function without a prototype")),
-        }
+        self.function(name).map(|prototype| prototype.vlen)
     }
 
     /// Number of arguments of the tracepoint `event`, without the context that
     /// its probes get first.
     pub(crate) fn tracepoint_arguments(&self, event: &str) -> Result<usize, BtfError> {
+        let count = self.tracepoint(event)?.vlen.checked_sub(1);
+        count.ok_or_else(|| no_tracepoint(event))
+    }
+
+    /// Confirms that the first parameters of the function `name` are these.
+    pub(crate) fn function_takes(&self, name: &str, takes: &[Parameter]) -> Result<(), BtfError> {
+        self.confirm(self.function(name)?, 0, takes, name)
+    }
+
+    /// Confirms that the first arguments of the tracepoint `event`, without the
+    /// context, are these.
+    pub(crate) fn tracepoint_takes(
+        &self,
+        event: &str,
+        takes: &[Parameter],
+    ) -> Result<(), BtfError> {
+        self.confirm(self.tracepoint(event)?, 1, takes, event)
+    }
+
+    fn confirm(
+        &self,
+        prototype: Type,
+        skip: usize,
+        takes: &[Parameter],
+        name: &str,
+    ) -> Result<(), BtfError> {
+        let mismatch = || BtfError::Signature(name.to_owned());
+        if prototype.vlen < skip + takes.len() {
+            return Err(mismatch());
+        }
+        for (index, &wanted) in takes.iter().enumerate() {
+            let given = self.resolve(self.parameter_at(prototype, skip + index)?)?;
+            if !self.is_parameter(given, wanted)? {
+                return Err(mismatch());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_parameter(&self, given: Type, wanted: Parameter) -> Result<bool, BtfError> {
+        match wanted {
+            Parameter::Any => Ok(true),
+            Parameter::Number => Ok(matches!(
+                given.kind,
+                Kind::Sized | Kind::Enum | Kind::Enum64
+            )),
+            Parameter::Struct(name) => {
+                if given.kind != Kind::Ptr {
+                    return Ok(false);
+                }
+                let target = self.resolve(given.size_or_type)?;
+                Ok(target.kind == Kind::Struct && self.is_name(target.name_offset, name))
+            }
+        }
+    }
+
+    /// The prototype of the function `name`.
+    fn function(&self, name: &str) -> Result<Type, BtfError> {
+        let function = self
+            .find(Kind::Func, name)?
+            .ok_or_else(|| BtfError::Missing(format!("function {name}")))?;
+        let prototype = self.type_by_id(function.size_or_type)?;
+        match prototype.kind {
+            Kind::FuncProto => Ok(prototype),
+            _ => Err(BtfError::Malformed("a function without a prototype")),
+        }
+    }
+
+    /// The prototype of the probes of the tracepoint `event`.
+    fn tracepoint(&self, event: &str) -> Result<Type, BtfError> {
         let name = format!("btf_trace_{event}");
-        let missing = || BtfError::Missing(format!("tracepoint {event}"));
-        let typedef = self.find(Kind::Typedef, &name)?.ok_or_else(missing)?;
+        let typedef = self
+            .find(Kind::Typedef, &name)?
+            .ok_or_else(|| no_tracepoint(event))?;
         let pointer = self.resolve(typedef.size_or_type)?;
         let prototype = self.type_by_id(pointer.size_or_type)?;
         match (pointer.kind, prototype.kind) {
-            (Kind::Ptr, Kind::FuncProto) => prototype.vlen.checked_sub(1).ok_or_else(missing),
+            (Kind::Ptr, Kind::FuncProto) => Ok(prototype),
             _ => Err(BtfError::Malformed("a tracepoint without a prototype")),
         }
     }
@@ -188,6 +268,10 @@ impl Btf<'_> {
         }
         Err(BtfError::Malformed("arrays that go on and on"))
     }
+}
+
+fn no_tracepoint(event: &str) -> BtfError {
+    BtfError::Missing(format!("tracepoint {event}"))
 }
 
 /// A member and where it lies in the structure that was asked.

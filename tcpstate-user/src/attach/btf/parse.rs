@@ -46,6 +46,7 @@ pub(super) struct Type {
     pub(super) vlen: usize,
     kind_flag: bool,
     pub(super) size_or_type: u32,
+    pub(super) name_offset: u32,
     rest: usize,
 }
 
@@ -139,6 +140,7 @@ impl<'a> Btf<'a> {
                 vlen: 0,
                 kind_flag: false,
                 size_or_type: 0,
+                name_offset: 0,
                 rest: 0,
             }),
             None => Err(BtfError::Malformed("a type number that is none")),
@@ -159,6 +161,11 @@ impl<'a> Btf<'a> {
             bits,
             bitfield_size,
         })
+    }
+
+    /// Type of a parameter of a prototype.
+    pub(super) fn parameter_at(&self, of: Type, index: usize) -> Result<u32, BtfError> {
+        word(self.types, of.rest + index * 8 + 4)
     }
 
     /// Name and value.
@@ -217,6 +224,7 @@ fn read_type(types: &[u8], position: usize) -> Result<(Type, usize), BtfError> {
         vlen,
         kind_flag: info >> 31 != 0,
         size_or_type: word(types, position + 8)?,
+        name_offset: word(types, position)?,
         rest: position + TYPE,
     };
     Ok((found, length))

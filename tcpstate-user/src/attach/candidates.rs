@@ -1,0 +1,262 @@
+//! Which hooks can give which signal, best first.
+//!
+//! It knows no kernel versions: whether a hook works is found out by trying it.
+
+use super::{
+    btf::Parameter::{self, Any, Number, Struct},
+    hooks::{Attach, Candidate},
+};
+
+/// Name of the program at state transitions.
+pub(super) const TRANSITION: &str = "transition";
+/// Name of the program behind it, for what the kernel keeps from the first one
+/// while that is running. They run in the order in which they are attached.
+pub(super) const TRANSITION_AGAIN: &str = "transition_again";
+
+pub(super) const STATE_TRANSITION: &[Candidate] = &[Candidate {
+    hook: "raw_tp inet_sock_set_state",
+    attach: Attach::Together(&[
+        Attach::RawTracepoint {
+            program: TRANSITION,
+            event: "inet_sock_set_state",
+            takes: &[Struct("sock"), Number, Number],
+        },
+        Attach::RawTracepoint {
+            program: TRANSITION_AGAIN,
+            event: "inet_sock_set_state",
+            takes: &[Struct("sock"), Number, Number],
+        },
+    ]),
+}];
+
+pub(super) const ACCEPTED: &[Candidate] = &[
+    Candidate {
+        hook: "fexit inet_csk_accept",
+        attach: Attach::Fexit {
+            programs: &[(4, "accepted_fexit4"), (2, "accepted_fexit2")],
+            function: "inet_csk_accept",
+        },
+    },
+    Candidate {
+        hook: "kretprobe inet_csk_accept",
+        attach: Attach::Kretprobe {
+            program: "accepted_kretprobe",
+            function: "inet_csk_accept",
+        },
+    },
+    Candidate {
+        hook: "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
+        attach: Attach::Tracepoints {
+            program: "accepted_tracepoint",
+            category: "syscalls",
+            events: &["sys_exit_accept", "sys_exit_accept4"],
+        },
+    },
+    Candidate {
+        hook: "raw_tp sys_exit",
+        attach: Attach::RawTracepoint {
+            program: "accepted_sys_exit",
+            event: "sys_exit",
+            takes: &[Struct("pt_regs"), Number],
+        },
+    },
+];
+
+pub(super) const CLOSE_CALLED: &[Candidate] = &[
+    Candidate {
+        hook: "fentry __tcp_close",
+        attach: Attach::Fentry {
+            program: "close_fentry",
+            function: "__tcp_close",
+            takes: &[Struct("sock")],
+        },
+    },
+    Candidate {
+        hook: "kprobe __tcp_close",
+        attach: Attach::Kprobe {
+            program: "close_kprobe",
+            function: "__tcp_close",
+            takes: &[Struct("sock")],
+        },
+    },
+];
+
+pub(super) const RESET_SENT: &[Candidate] = &[Candidate {
+    hook: "raw_tp tcp_send_reset",
+    attach: Attach::RawTracepoint {
+        program: "reset_sent",
+        event: "tcp_send_reset",
+        takes: &[Struct("sock"), Struct("sk_buff")],
+    },
+}];
+
+pub(super) const RESET_RECEIVED: &[Candidate] = &[Candidate {
+    hook: "raw_tp tcp_receive_reset",
+    attach: Attach::RawTracepoint {
+        program: "reset_received",
+        event: "tcp_receive_reset",
+        takes: &[Struct("sock")],
+    },
+}];
+
+pub(super) const SOCKET_DESTROYED: &[Candidate] = &[Candidate {
+    hook: "raw_tp tcp_destroy_sock",
+    attach: Attach::RawTracepoint {
+        program: "destroyed",
+        event: "tcp_destroy_sock",
+        takes: &[Struct("sock")],
+    },
+}];
+
+/// Name of the `iter/tcp` program.
+pub(super) const WALK: &str = "walk";
+
+pub(super) const EXISTING_SOCKETS: &[Candidate] = &[Candidate {
+    hook: "iter/tcp",
+    attach: Attach::Iterator {
+        program: WALK,
+        target: "tcp",
+    },
+}];
+
+/// Name of the program that looks at one socket.
+pub(super) const PEEK: &str = "peek";
+
+pub(super) const SOCKET_LOOKUP: &[Candidate] = &[Candidate {
+    hook: "raw_tp test run",
+    attach: Attach::Run { program: PEEK },
+}];
+
+/// What a timer's tracepoint gives.
+const TIMER: &[Parameter] = &[Struct("timer_list")];
+/// A minisocket.
+const TIMEWAIT: &[Parameter] = &[Struct("inet_timewait_sock")];
+/// `inet_twsk_hashdance`
+const HASHDANCE: &[Parameter] = &[Struct("inet_timewait_sock"), Struct("sock")];
+/// `inet_twsk_hashdance_schedule`
+const HASHDANCE_SCHEDULE: &[Parameter] =
+    &[Struct("inet_timewait_sock"), Struct("sock"), Any, Number];
+/// `__inet_twsk_schedule`
+const SCHEDULE: &[Parameter] = &[Struct("inet_timewait_sock"), Number, Number];
+
+pub(super) const MINISOCKET_END: &[Candidate] = &[
+    Candidate {
+        hook: "fentry tw_timer_handler, inet_twsk_deschedule_put, tcp_twsk_destructor",
+        attach: Attach::Together(&[
+            fentry("tw_expired_fentry", "tw_timer_handler", TIMER),
+            fentry("tw_ended_fentry", "inet_twsk_deschedule_put", TIMEWAIT),
+            fentry(
+                "tw_destroyed_fentry",
+                "tcp_twsk_destructor",
+                &[Struct("sock")],
+            ),
+        ]),
+    },
+    Candidate {
+        hook: "kprobe tw_timer_handler, inet_twsk_deschedule_put, tcp_twsk_destructor",
+        attach: Attach::Together(&[
+            kprobe("tw_expired_kprobe", "tw_timer_handler", TIMER),
+            kprobe("tw_ended_kprobe", "inet_twsk_deschedule_put", TIMEWAIT),
+            kprobe(
+                "tw_destroyed_kprobe",
+                "tcp_twsk_destructor",
+                &[Struct("sock")],
+            ),
+        ]),
+    },
+    Candidate {
+        hook: "raw_tp timer_expire_entry, timer_cancel",
+        attach: Attach::Together(&[
+            raw_tracepoint("tw_timer_expired", "timer_expire_entry", TIMER),
+            raw_tracepoint("tw_timer_stopped", "timer_cancel", TIMER),
+        ]),
+    },
+];
+
+pub(super) const MINISOCKET_BEGIN: &[Candidate] = &[
+    Candidate {
+        hook: "fentry inet_twsk_hashdance_schedule",
+        attach: fentry(
+            "tw_begun4_fentry",
+            "inet_twsk_hashdance_schedule",
+            HASHDANCE_SCHEDULE,
+        ),
+    },
+    Candidate {
+        hook: "fentry inet_twsk_hashdance",
+        attach: fentry("tw_begun3_fentry", "inet_twsk_hashdance", HASHDANCE),
+    },
+    Candidate {
+        hook: "kprobe inet_twsk_hashdance_schedule",
+        attach: kprobe(
+            "tw_begun4_kprobe",
+            "inet_twsk_hashdance_schedule",
+            HASHDANCE_SCHEDULE,
+        ),
+    },
+    Candidate {
+        hook: "kprobe inet_twsk_hashdance",
+        attach: kprobe("tw_begun3_kprobe", "inet_twsk_hashdance", HASHDANCE),
+    },
+    Candidate {
+        hook: "raw_tp timer_start",
+        attach: raw_tracepoint("tw_timer_started", "timer_start", TIMER),
+    },
+];
+
+/// By tracepoint, a change is seen through the segment that makes it: a timer
+/// that is started again within its slot of the wheel has no event.
+pub(super) const MINISOCKET_CHANGE: &[Candidate] = &[
+    Candidate {
+        hook: "fentry __inet_twsk_schedule",
+        attach: fentry("tw_armed_fentry", "__inet_twsk_schedule", SCHEDULE),
+    },
+    Candidate {
+        hook: "kprobe __inet_twsk_schedule",
+        attach: kprobe("tw_armed_kprobe", "__inet_twsk_schedule", SCHEDULE),
+    },
+    Candidate {
+        hook: "raw_tp kfree_skb",
+        attach: raw_tracepoint(
+            "tw_handled",
+            "kfree_skb",
+            &[Struct("sk_buff"), Any, Any, Struct("sock")],
+        ),
+    },
+];
+
+const fn fentry(
+    program: &'static str,
+    function: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::Fentry {
+        program,
+        function,
+        takes,
+    }
+}
+
+const fn kprobe(
+    program: &'static str,
+    function: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::Kprobe {
+        program,
+        function,
+        takes,
+    }
+}
+
+const fn raw_tracepoint(
+    program: &'static str,
+    event: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::RawTracepoint {
+        program,
+        event,
+        takes,
+    }
+}
