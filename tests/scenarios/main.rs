@@ -7,9 +7,11 @@
 //! files instead of being compared: read the difference before you keep it.
 
 mod answer;
+mod course;
 mod histories;
 mod soup;
 mod step;
+mod world;
 
 use std::{fs, path::PathBuf};
 

@@ -90,7 +90,7 @@ impl Closing {
         self.how.has(how::FILE_RELEASED) || self.close_called
     }
 
-    /// close() itself does this, and it is the first thing it does to the
+    /// `close()` itself does this, and it is the first thing it does to the
     /// state: a linger of 0 or unread data, not the FIN's way. `sk_err` is
     /// then a leftover.
     fn is_abortive_close(&self) -> bool {

@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) from_snapshot: bool,
     /// Nothing but snapshots is known of this connection.
     pub(super) seeded: bool,
-    /// An event showed the last descriptor gone: close() is behind it.
+    /// An event showed the last descriptor gone: `close()` is behind it.
     pub(super) close_seen: bool,
     /// `__tcp_close` was called.
     pub(super) close_called: bool,
@@ -87,24 +87,20 @@ impl Entry {
 
     /// A socket that was there already.
     pub(super) fn seeded(at: KtimeNs, seen: &Snapshot, generation: Generation) -> Self {
-        Self {
-            birth: at,
-            since: at,
-            tuple: seen.tuple,
+        let still = Transition {
+            sk: SockAddr64(0),
             netns: seen.netns,
-            generation,
-            origin: None,
-            reset_sent: None,
-            held: None,
-            state: seen.state,
-            entered: Entered::Before,
-            family: seen.how.family(),
+            tuple: seen.tuple,
+            old: seen.state,
+            new: seen.state,
+            how: seen.how,
+            err: 0,
+            task: None,
+        };
+        Self {
             from_snapshot: true,
             seeded: true,
-            close_seen: false,
-            close_called: false,
-            reset_received: false,
-            gone: false,
+            ..Self::before(at, &still, generation)
         }
     }
 
@@ -131,6 +127,11 @@ impl Entry {
         is_complete(&self.tuple, self.state)
     }
 
+    /// Whether nothing tells this connection from a next one at its address.
+    pub(super) fn is_nameless(&self, generation: Generation) -> bool {
+        self.is_suspect(generation) && !self.is_complete()
+    }
+
     /// Time in the current state until `at`, if the socket leaves it then.
     pub(super) fn dwell(&self, at: KtimeNs, generation: Generation) -> Dwell {
         if self.is_suspect(generation) || self.is_younger_than(at) {
@@ -142,11 +143,13 @@ impl Entry {
         }
     }
 
-    /// Whether `event`, which is no birth, is of another connection.
-    /// `overtaken`: the entry shows the socket later than the event.
-    pub(super) fn is_other(&self, event: &Transition, overtaken: bool) -> bool {
+    /// Whether `event`, which is no birth, is of another connection, or may be
+    /// and nothing could tell: a gap while the tuple was not known.
+    pub(super) fn is_other(&self, at: KtimeNs, event: &Transition, generation: Generation) -> bool {
+        let overtaken = self.is_younger_than(at);
         let listener = self.state == TcpState::Listen;
         listener != (event.old == TcpState::Listen)
+            || self.is_nameless(generation)
             || contradicts(&self.tuple, &event.tuple)
             || (!overtaken && !leads_to(self.state, event.old))
     }

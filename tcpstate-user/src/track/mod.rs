@@ -77,9 +77,11 @@ pub struct Counters {
 ///
 /// The caller feeds records in the order in which they lie in the ring, and a
 /// walk's snapshots before the records that were in the ring when the walk
-/// began. After each batch it looks at the sockets that are [`wanted`], applies
-/// what it saw, and then calls [`settle`].
+/// began. After each batch it calls [`gap`] if the loss counters say more than
+/// the last record did, looks at the sockets that are [`wanted`], applies what
+/// it saw, and then calls [`settle`].
 ///
+/// [`gap`]: Tracker::gap
 /// [`wanted`]: Tracker::wanted
 /// [`settle`]: Tracker::settle
 #[derive(Debug)]
@@ -115,8 +117,8 @@ impl Tracker {
     pub fn apply(&mut self, record: &Record, out: &mut Vec<Change>) {
         let at = record.at;
         match &record.event {
-            Event::Snapshot(seen) => return self.snapshot(at, seen, out),
-            Event::Sweep(phase) => return self.sweep(at, *phase, out),
+            Event::Snapshot(seen) => return self.snapshot(at, seen),
+            Event::Sweep(phase) => return self.sweep(at, *phase),
             _ => self.pass(record, out),
         }
         match &record.event {
@@ -125,7 +127,7 @@ impl Tracker {
             Event::CloseCalled(sk, _) => self.close_called(*sk),
             Event::ResetSent(event) => self.reset_sent(event, out),
             Event::ResetReceived(sk) => self.reset_received(*sk),
-            Event::Destroyed(sk) => self.destroyed(*sk, out),
+            Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Snapshot(_) | Event::Sweep(_) | Event::Minisocket(_) => {}
         }
     }
@@ -139,6 +141,7 @@ impl Tracker {
             self.gap();
         }
         self.settle_resets(record.at, out);
+        self.pass_walk(record.at, out);
         self.holds.forget_written();
     }
 
@@ -151,6 +154,7 @@ impl Tracker {
         while let Some(key) = self.holds.tuple_due(now, &mut turns) {
             self.write_held(key, out);
         }
+        self.settle_walk(now, out);
     }
 
     /// Writes every line that still waits: no more records come.
@@ -175,7 +179,8 @@ impl Tracker {
     /// left in doubt.
     #[must_use]
     pub fn wants_sweep(&self) -> bool {
-        self.walk.is_none() && self.repaired < self.generation
+        let under_way = |walk: &Walk| walk.is_open() || walk.generation == self.generation;
+        self.repaired < self.generation && !self.walk.as_ref().is_some_and(under_way)
     }
 
     /// What the tracker counts of itself.

@@ -29,13 +29,18 @@ impl Nameless {
     }
 
     /// The socket that `event` is of, if a walk has seen it.
-    pub(super) fn take(&mut self, at: KtimeNs, event: &Transition) -> Option<Entry> {
+    pub(super) fn take(
+        &mut self,
+        at: KtimeNs,
+        event: &Transition,
+        generation: Generation,
+    ) -> Option<Entry> {
         if self.map.is_empty() || is_birth(event) {
             return None;
         }
         let key = (event.netns, event.tuple);
         let entry = *self.map.get(&key)?;
-        if entry.is_other(event, entry.is_younger_than(at)) {
+        if entry.is_other(at, event, generation) {
             return None;
         }
         if entry.state != TcpState::Listen {

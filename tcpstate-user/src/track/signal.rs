@@ -61,7 +61,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn destroyed(&mut self, sk: SockAddr64, out: &mut Vec<Change>) {
+    pub(super) fn destroyed(&mut self, at: KtimeNs, sk: SockAddr64, out: &mut Vec<Change>) {
         let Some(entry) = self.table.get_mut(sk) else {
             return;
         };
@@ -75,8 +75,11 @@ impl Tracker {
             entry.gone = true;
             return;
         }
-        // inet_csk_destroy_sock insists on CLOSE: that event was missed.
-        self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
+        // inet_csk_destroy_sock insists on CLOSE: that event was missed. Not so
+        // when a walk has seen the next socket at this address already; its
+        // birth follows.
+        let missed = entry.state != TcpState::Close && !entry.is_younger_than(at);
+        self.counters.ended_unseen += u64::from(missed);
         release(
             entry,
             &mut self.holds,
@@ -100,7 +103,10 @@ impl Tracker {
             return;
         };
         let mut tuple = held.line.tuple;
-        if let Wait::Tuple(Some((_, seen))) = held.wait {
+        // After a gap, what was looked at may be another connection.
+        if let Wait::Tuple(Some((_, seen))) = held.wait
+            && held.generation == self.generation
+        {
             improve(&mut tuple, &seen, held.line.new);
         }
         if let Some(entry) = self.table.get_mut(held.sk) {

@@ -5,92 +5,82 @@
 //! unknown, or of which something may have been missed.
 
 use hashbrown::hash_map;
-use tcpstate_common::state::TcpState;
 
 use super::{
-    Change, Tracker,
+    Tracker,
     entry::{Entry, Generation, leads_to},
-    hold::Wait,
-    step::release,
+    hold::{Holds, Wait},
+    sweep::Walk,
     tuple::{contradicts, is_complete},
 };
 use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind};
 
 impl Tracker {
-    pub(super) fn snapshot(&mut self, at: KtimeNs, seen: &Snapshot, out: &mut Vec<Change>) {
+    pub(super) fn snapshot(&mut self, at: KtimeNs, seen: &Snapshot) {
         if seen.kind != SocketKind::Full {
             self.counters.not_followed += 1;
-            if let Some(walk) = &mut self.walk {
+            if let Some(walk) = self.open_walk() {
                 walk.note_minisocket(seen);
             }
             return;
         }
         match seen.sk {
-            Some(sk) => self.named(at, sk, seen, out),
-            None => self.nameless(at, seen, out),
+            Some(sk) => self.named(at, sk, seen),
+            None => self.nameless(at, seen),
         }
     }
 
-    fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot, out: &mut Vec<Change>) {
+    /// The walk that the snapshots of now belong to.
+    fn open_walk(&mut self) -> Option<&mut Walk> {
+        self.walk.as_mut().filter(|walk| walk.is_open())
+    }
+
+    fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot) {
         // Outside a walk nobody says how old the look is: it vouches for nothing.
-        let vouched = self.walk.as_ref().map(|walk| walk.generation);
+        let vouched = self.open_walk().map(|walk| walk.generation);
         let full = self.table.is_full();
-        match self.table.map.entry(sk) {
-            hash_map::Entry::Vacant(_) if full => self.counters.refused += 1,
+        let entry = match self.table.map.entry(sk) {
+            hash_map::Entry::Occupied(slot) => slot.into_mut(),
+            hash_map::Entry::Vacant(_) if full => {
+                self.counters.refused += 1;
+                return;
+            }
             hash_map::Entry::Vacant(slot) => {
                 self.counters.connections += 1;
                 slot.insert(Entry::seeded(at, seen, vouched.unwrap_or(self.generation)));
+                return;
             }
-            hash_map::Entry::Occupied(slot) => {
-                let entry = slot.into_mut();
-                if entry.gone || at <= entry.since {
-                    return;
-                }
-                if let Some(key) = entry.held
-                    && let Some(held) = self.holds.get_mut(key)
-                    && matches!(held.wait, Wait::Tuple(_))
-                    && is_complete(&seen.tuple, entry.state)
-                    && !contradicts(&entry.tuple, &seen.tuple)
-                {
-                    held.wait = Wait::Tuple(Some((at, seen.tuple)));
-                }
-                let Some(vouched) = vouched.filter(|&vouched| entry.is_suspect(vouched)) else {
-                    return;
-                };
-                if repair(entry, at, seen, vouched) == Repair::Same {
-                    return;
-                }
-                self.counters.connections += 1;
-                self.counters.ended_unseen += u64::from(entry.state != TcpState::Close);
-                release(
-                    entry,
-                    &mut self.holds,
-                    self.generation,
-                    &mut self.counters,
-                    out,
-                );
-                *entry = Entry::seeded(at, seen, vouched);
-            }
+        };
+        if entry.gone || at <= entry.since {
+            return;
+        }
+        offer_tuple(entry, &mut self.holds, at, seen);
+        if let Some(vouched) = vouched
+            && entry.is_suspect(vouched)
+            && !repair(entry, at, seen, vouched)
+            && let Some(walk) = &mut self.walk
+        {
+            walk.note_other(sk, Entry::seeded(at, seen, vouched));
         }
     }
 
-    fn nameless(&mut self, at: KtimeNs, seen: &Snapshot, out: &mut Vec<Change>) {
-        let vouched = self
-            .walk
-            .as_ref()
-            .map_or(self.generation, |walk| walk.generation);
-        if let Some(walk) = &mut self.walk {
+    fn nameless(&mut self, at: KtimeNs, seen: &Snapshot) {
+        let mut vouched = self.generation;
+        if let Some(walk) = self.walk.as_mut().filter(|walk| walk.is_open()) {
+            vouched = walk.generation;
             let named = walk.named(&self.table.map, seen);
             if !named.is_empty() {
                 for sk in named {
-                    self.named(at, sk, seen, out);
+                    self.named(at, sk, seen);
                 }
                 return;
             }
         }
         if let Some(entry) = self.table.nameless.get_mut(seen) {
-            if entry.is_suspect(vouched) {
-                repair(entry, at, seen, vouched);
+            if entry.is_suspect(vouched) && !repair(entry, at, seen, vouched) {
+                *entry = Entry::seeded(at, seen, vouched);
+                self.counters.connections += 1;
+                self.counters.ended_unseen += 1;
             }
         } else if self.table.is_full() {
             self.counters.refused += 1;
@@ -101,21 +91,26 @@ impl Tracker {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repair {
-    /// The snapshot is of the connection that was known.
-    Same,
-    /// It is of another.
-    Other,
+/// Offers what was seen to a line that waits for its tuple.
+fn offer_tuple(entry: &Entry, holds: &mut Holds, at: KtimeNs, seen: &Snapshot) {
+    if is_complete(&seen.tuple, entry.state)
+        && !contradicts(&entry.tuple, &seen.tuple)
+        && let Some(held) = entry.held.and_then(|key| holds.get_mut(key))
+        && matches!(held.wait, Wait::Tuple(_))
+    {
+        held.wait = Wait::Tuple(Some((at, seen.tuple)));
+    }
 }
 
 /// Brings an entry, of which something may have been missed, up to what was
-/// seen, if it is the same connection.
-fn repair(entry: &mut Entry, at: KtimeNs, seen: &Snapshot, vouched: Generation) -> Repair {
-    if contradicts(&entry.tuple, &seen.tuple) || !leads_to(entry.state, seen.state) {
-        return Repair::Other;
+/// seen. `false` when that is another connection.
+fn repair(entry: &mut Entry, at: KtimeNs, seen: &Snapshot, vouched: Generation) -> bool {
+    let same = !entry.is_nameless(vouched)
+        && !contradicts(&entry.tuple, &seen.tuple)
+        && leads_to(entry.state, seen.state);
+    if same {
+        entry.confirm(at, seen.state, vouched);
+        entry.from_snapshot = true;
     }
-    entry.confirm(at, seen.state, vouched);
-    entry.from_snapshot = true;
-    Repair::Same
+    same
 }

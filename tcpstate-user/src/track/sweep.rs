@@ -12,10 +12,17 @@ use super::{
 };
 use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind, SweepPhase};
 
-/// A walk that is going on. Its memory is given back at its end.
+/// How much later than the end of a walk a record must be, so that none that is
+/// older can follow: stamps of different CPUs differ by microseconds.
+const SKEW_NS: u64 = 1_000_000;
+
+/// A walk, from its begin until the ring has been read beyond its end: only
+/// then is a socket that it did not see gone, because records that explain it
+/// may lie in the ring. Its memory is given back then.
 #[derive(Debug)]
 pub(super) struct Walk {
     begin: KtimeNs,
+    end: Option<KtimeNs>,
     /// The gaps known when it began: records lost in them are older than its
     /// snapshots.
     pub(super) generation: Generation,
@@ -23,11 +30,22 @@ pub(super) struct Walk {
     /// `None` when nothing is to be repaired.
     minisockets: Option<HashMap<Key, TcpState, RandomState>>,
     room: usize,
+    /// Other connections seen at addresses of which something may have been
+    /// missed. Which one was there first is known once the ring is read.
+    others: HashMap<SockAddr64, Entry, RandomState>,
     /// Known sockets by tuple, once a snapshot came without an address.
     by_tuple: Option<HashMap<Key, Vec<SockAddr64>, RandomState>>,
 }
 
 impl Walk {
+    pub(super) fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    pub(super) fn note_other(&mut self, sk: SockAddr64, other: Entry) {
+        self.others.insert(sk, other);
+    }
+
     pub(super) fn note_minisocket(&mut self, seen: &Snapshot) {
         if let Some(minisockets) = &mut self.minisockets
             && seen.kind == SocketKind::Minisocket
@@ -78,33 +96,54 @@ fn index(
 }
 
 impl Tracker {
-    pub(super) fn sweep(&mut self, at: KtimeNs, phase: SweepPhase, out: &mut Vec<Change>) {
+    pub(super) fn sweep(&mut self, at: KtimeNs, phase: SweepPhase) {
         match phase {
             SweepPhase::Begin => {
                 let repairs = self.repaired < self.generation;
                 self.walk = Some(Walk {
                     begin: at,
+                    end: None,
                     generation: self.generation,
                     minisockets: repairs.then(HashMap::default),
                     room: self.table.max(),
+                    others: HashMap::default(),
                     by_tuple: None,
                 });
             }
             SweepPhase::End => {
-                if let Some(walk) = self.walk.take() {
-                    self.drop_missed(at, &walk, out);
-                    self.repaired = walk.generation;
+                if let Some(walk) = &mut self.walk {
+                    walk.end = Some(at);
                 }
             }
             SweepPhase::Failed => self.walk = None,
         }
     }
 
+    /// Concludes a walk once a record shows that the ring is read beyond it.
+    pub(super) fn pass_walk(&mut self, at: KtimeNs, out: &mut Vec<Change>) {
+        if self.walk.is_some() {
+            self.settle_walk(KtimeNs(at.0.saturating_sub(SKEW_NS)), out);
+        }
+    }
+
+    /// Concludes a walk that ended before `now`.
+    pub(super) fn settle_walk(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        let ended = self
+            .walk
+            .take_if(|walk| walk.end.is_some_and(|end| end <= now));
+        if let Some(walk) = ended {
+            self.drop_missed(&walk, out);
+            self.repaired = walk.generation;
+        }
+    }
+
     /// Ends what a complete walk did not see. A socket in `CLOSE` is in no
     /// table while its descriptor stays open, so nothing follows for it.
-    fn drop_missed(&mut self, at: KtimeNs, walk: &Walk, out: &mut Vec<Change>) {
+    fn drop_missed(&mut self, walk: &Walk, out: &mut Vec<Change>) {
         let (holds, counters) = (&mut self.holds, &mut self.counters);
         let generation = self.generation;
+        let at = walk.end.unwrap_or(walk.begin);
+        let first = out.len();
         let mut end = |sk, entry: &mut Entry| {
             if !walk.missed(entry) {
                 return false;
@@ -113,16 +152,24 @@ impl Tracker {
             let carried_on = walk.carried_on(entry);
             counters.handed_over += u64::from(carried_on.is_some());
             counters.ended_unseen += u64::from(carried_on.is_none());
-            if carried_on != Some(entry.state) {
+            // Without a tuple nobody knows where it went, or whether.
+            if carried_on != Some(entry.state) && entry.is_complete() {
                 out.push(Change {
                     new: carried_on.unwrap_or(TcpState::Close),
                     cause: Some(Cause::Unseen),
                     ..plain_line(entry, sk, at, Dwell::Unknown)
                 });
             }
-            true
+            let other = walk.others.get(&sk);
+            if let Some(other) = other {
+                counters.connections += 1;
+                *entry = *other;
+            }
+            other.is_none()
         };
         self.table.map.retain(|sk, entry| !end(*sk, entry));
         self.table.nameless.drop_where(end);
+        // The order of a hash table is another in every run.
+        out[first..].sort_by_key(|line| line.conn);
     }
 }

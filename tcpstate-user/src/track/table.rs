@@ -85,7 +85,7 @@ impl Table {
                 Some((entry, relation))
             }
             hash_map::Entry::Vacant(slot) => {
-                if let Some(seeded) = self.nameless.take(at, event) {
+                if let Some(seeded) = self.nameless.take(at, event, generation) {
                     let entry = slot.insert(seeded);
                     let relation = relate(entry, at, event, generation, counters);
                     return Some((entry, relation));
@@ -124,7 +124,7 @@ fn relate(
     // The walk saw a later state than this event: what it saw is no evidence
     // that something was missed before.
     let overtaken = entry.is_younger_than(at);
-    if is_birth(event) || entry.is_other(event, overtaken) {
+    if is_birth(event) || entry.is_other(at, event, generation) {
         let again = entry.state == TcpState::Close && event.old == TcpState::Close;
         count_start(entry, event, overtaken, counters);
         return Relation::Starts(if again {

@@ -1,0 +1,298 @@
+//! A small host: sockets that live as the kernel lets them, and the ring that
+//! reports it, with losses.
+//!
+//! It knows what is true; it knows nothing of the tracker.
+
+use std::collections::VecDeque;
+
+use tcpstate::{
+    decode::{Event, How, KtimeNs, Record, Snapshot, SockAddr64, SocketKind, Transition},
+    track::Cause,
+};
+use tcpstate_common::{
+    record::{Task, Tuple},
+    state::TcpState::{self, *},
+};
+
+use crate::course::{Step, next};
+
+/// One connection, numbered; its process and its ports follow from the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) number: u16,
+    pub(crate) accepted: bool,
+    server: bool,
+}
+
+impl Life {
+    pub(crate) fn pid(self) -> u32 {
+        1_000 + u32::from(self.number)
+    }
+
+    fn task(self) -> Task {
+        Task {
+            pid: self.pid(),
+            tid: self.pid(),
+            comm: [0; 16],
+        }
+    }
+
+    /// Few remote ports, so that connections resemble each other.
+    pub(crate) fn tuple(self) -> Tuple {
+        Tuple {
+            laddr: v4(1),
+            raddr: v4(2),
+            lport: 10_000 + self.number,
+            rport: 80 + self.number % 2,
+        }
+    }
+}
+
+fn v4(last: u8) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last]
+}
+
+/// What a change of state really was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Truth {
+    pub(crate) sk: SockAddr64,
+    pub(crate) at: KtimeNs,
+    pub(crate) life: Life,
+    pub(crate) old: TcpState,
+    /// As a user would say it; `None` when nothing changed for one.
+    pub(crate) new: Option<TcpState>,
+    /// Since when the socket was in `old`, when that was reported at all.
+    pub(crate) since: Option<KtimeNs>,
+    pub(crate) cause: Option<Cause>,
+}
+
+/// A socket that exists.
+#[derive(Clone, Copy, Debug)]
+struct Socket {
+    life: Life,
+    state: TcpState,
+    since: KtimeNs,
+}
+
+/// The host.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    now: u64,
+    sockets: [Option<Socket>; 4],
+    minisockets: Vec<(Life, TcpState)>,
+    lives: u16,
+    lost: u16,
+    /// Records that nobody has read yet.
+    pub(crate) ring: VecDeque<Record>,
+    /// Every change of state, in order.
+    pub(crate) truths: Vec<Truth>,
+    /// Records lost so far, by the time of the loss.
+    pub(crate) losses: Vec<KtimeNs>,
+    /// Nobody listens yet: nothing is reported, and nothing counted as lost.
+    pub(crate) silent: bool,
+}
+
+impl World {
+    pub(crate) fn now(&self) -> KtimeNs {
+        KtimeNs(self.now)
+    }
+
+    pub(crate) fn pass(&mut self, ns: u64) {
+        self.now += ns;
+    }
+
+    /// What a walk over the socket tables finds now.
+    pub(crate) fn walk(&self) -> Vec<Record> {
+        let named = |(index, socket): (usize, &Option<Socket>)| {
+            let socket = socket.filter(|socket| socket.state != Close)?;
+            let sk = Some(address(index));
+            Some(self.seen(sk, socket.life, socket.state, SocketKind::Full))
+        };
+        let sockets = self.sockets.iter().enumerate().filter_map(named);
+        let minisockets = self.minisockets.iter();
+        let carried_on =
+            minisockets.map(|&(life, state)| self.seen(None, life, state, SocketKind::Minisocket));
+        sockets.chain(carried_on).collect()
+    }
+
+    /// What a look at one socket finds now.
+    pub(crate) fn look(&self, sk: SockAddr64) -> Option<Record> {
+        let all = self.walk().into_iter();
+        let mut here = all.filter(|record| match record.event {
+            Event::Snapshot(seen) => seen.sk == Some(sk),
+            _ => false,
+        });
+        here.next()
+    }
+
+    /// Whether the connection is over and in no table of the kernel.
+    pub(crate) fn minisocket(&self, life: Life) -> Option<TcpState> {
+        let mut found = self.minisockets.iter();
+        let same = found.find(|(known, _)| known.number == life.number);
+        same.map(|(_, state)| *state)
+    }
+
+    fn seen(
+        &self,
+        sk: Option<SockAddr64>,
+        life: Life,
+        state: TcpState,
+        kind: SocketKind,
+    ) -> Record {
+        let event = Event::Snapshot(Snapshot {
+            sk,
+            netns: 1,
+            tuple: life.tuple(),
+            state,
+            kind,
+            how: How(0),
+            inode: 0,
+            cookie: 0,
+        });
+        Record {
+            at: self.now(),
+            lost: 0,
+            event,
+        }
+    }
+
+    /// Puts a record into the ring, or loses it.
+    fn report(&mut self, event: Event, lose: &mut impl FnMut() -> bool) {
+        if self.silent {
+            return;
+        }
+        if lose() {
+            self.lost = self.lost.wrapping_add(1);
+            self.losses.push(self.now());
+            return;
+        }
+        self.ring.push_back(Record {
+            at: self.now(),
+            lost: self.lost,
+            event,
+        });
+    }
+
+    /// Lets the socket at `index` do one thing that the kernel allows.
+    pub(crate) fn act(&mut self, index: usize, choice: u8, mut lose: impl FnMut() -> bool) {
+        let Some(socket) = self.sockets[index] else {
+            return self.open(index, choice, &mut lose);
+        };
+        if socket.state == Close {
+            if choice.is_multiple_of(3) {
+                return self.open(index, 0, &mut lose);
+            }
+            self.report(Event::Destroyed(address(index)), &mut lose);
+            self.sockets[index] = None;
+            return;
+        }
+        if !socket.life.accepted && socket.life.server && choice.is_multiple_of(4) {
+            self.report(
+                Event::Accepted(address(index), socket.life.task()),
+                &mut lose,
+            );
+            if let Some(socket) = &mut self.sockets[index] {
+                socket.life.accepted = true;
+            }
+            return;
+        }
+        let step = next(address(index), socket.state, choice);
+        self.step(index, socket, step, &mut lose);
+    }
+
+    fn open(&mut self, index: usize, choice: u8, lose: &mut impl FnMut() -> bool) {
+        self.lives += 1;
+        let reused = self.sockets[index];
+        let server = reused.is_none() && choice.is_multiple_of(3);
+        let life = Life {
+            number: self.lives,
+            accepted: false,
+            server,
+        };
+        let (old, new) = match (reused.is_some(), choice % 3) {
+            (false, 0) => (Listen, SynRecv),
+            (_, 1 | 2) | (true, _) => (Close, SynSent),
+            _ => unreachable!("three choices"),
+        };
+        let mut tuple = life.tuple();
+        if server {
+            (tuple.raddr, tuple.rport, tuple.lport) = (v4(0), 0, 80);
+            tuple.raddr = [0; 16];
+        } else {
+            tuple.lport = 0;
+        }
+        let event = Transition {
+            sk: address(index),
+            netns: 1,
+            tuple,
+            old,
+            new,
+            how: How(0),
+            err: 0,
+            task: (!server).then(|| life.task()),
+        };
+        self.truths.push(Truth {
+            sk: address(index),
+            at: self.now(),
+            life,
+            old,
+            new: Some(new),
+            since: reused.map(|socket| socket.since),
+            cause: None,
+        });
+        self.sockets[index] = Some(Socket {
+            life,
+            state: new,
+            since: self.now(),
+        });
+        self.report(Event::Transition(event), lose);
+    }
+
+    fn step(&mut self, index: usize, socket: Socket, step: Step, lose: &mut impl FnMut() -> bool) {
+        if let Some(event) = step.before {
+            self.report(event, lose);
+        }
+        let event = Transition {
+            sk: address(index),
+            netns: 1,
+            tuple: socket.life.tuple(),
+            old: socket.state,
+            new: step.new,
+            how: How(step.how),
+            err: step.err,
+            task: None,
+        };
+        self.truths.push(Truth {
+            sk: address(index),
+            at: self.now(),
+            life: socket.life,
+            old: socket.state,
+            new: step.truth,
+            since: Some(socket.since),
+            cause: step.cause,
+        });
+        self.report(Event::Transition(event), lose);
+        let carried_on = match step.truth {
+            Some(TimeWait) => Some(TimeWait),
+            None => Some(FinWait2),
+            _ => None,
+        };
+        self.minisockets
+            .extend(carried_on.map(|state| (socket.life, state)));
+        self.sockets[index] = Some(Socket {
+            state: step.new,
+            since: self.now(),
+            ..socket
+        });
+        for event in step.after.into_iter().flatten() {
+            self.report(event, lose);
+            if matches!(event, Event::Destroyed(_)) {
+                self.sockets[index] = None;
+            }
+        }
+    }
+}
+
+pub(crate) fn address(index: usize) -> SockAddr64 {
+    SockAddr64(0xffff_8880_0000_0000 + 0x1000 * index as u64)
+}
