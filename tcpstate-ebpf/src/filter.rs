@@ -16,7 +16,18 @@ use crate::{
 /// (0) is no connection, so no filter lets it pass.
 #[inline(always)]
 pub(crate) fn keep(sk: Sock) -> bool {
-    let kept = passes_all() || sk.0 != 0 && passes(sk);
+    count(passes_all() || sk.0 != 0 && passes(sk, false))
+}
+
+/// As [`keep`], for a socket that leaves `CLOSE` now: a port that it had in an
+/// earlier connection is not this one's.
+#[inline(always)]
+pub(crate) fn keep_opening(sk: Sock) -> bool {
+    count(passes_all() || passes(sk, true))
+}
+
+#[inline(always)]
+fn count(kept: bool) -> bool {
     if !kept {
         emit::count_filtered();
     }
@@ -25,10 +36,11 @@ pub(crate) fn keep(sk: Sock) -> bool {
 
 /// Not inlined: it would be most of every program.
 #[inline(never)]
-fn passes(sk: Sock) -> bool {
+fn passes(sk: Sock, opening: bool) -> bool {
     let family = sk.family();
     let tuple = match sk.state() {
         TCP_TIME_WAIT | TCP_NEW_SYN_RECV => sk.small_tuple(family),
+        _ if opening => sk.opening_tuple(family),
         _ => sk.tuple(family),
     };
     family_passes(family)

@@ -96,6 +96,16 @@ impl Sock {
         self.tuple_from(family, u16::from_be(sport))
     }
 
+    /// Both ends of a full socket that leaves `CLOSE` now.
+    ///
+    /// `inet_sport` may still be that of an earlier connection of this socket,
+    /// `skc_num` is 0 unless the application has bound it:
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L250-L259>.
+    #[inline(always)]
+    pub(crate) fn opening_tuple(self, family: u16) -> Tuple {
+        self.small_tuple(family)
+    }
+
     /// Both ends of a minisocket or a request, which end before `inet_sport`.
     #[inline(always)]
     pub(crate) fn small_tuple(self, family: u16) -> Tuple {

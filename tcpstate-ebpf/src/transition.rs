@@ -32,10 +32,15 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
         count_foreign();
         return;
     }
-    if !filter::keep(sk) {
+    let (old, new): (u8, u8) = (ctx.arg(1), ctx.arg(2));
+    let kept = if old == CLOSE {
+        filter::keep_opening(sk)
+    } else {
+        filter::keep(sk)
+    };
+    if !kept {
         return;
     }
-    let (old, new) = (ctx.arg(1), ctx.arg(2));
     let how = if closes(old, new) { sk.how_closed() } else { 0 };
     let netns = sk.netns();
     let record = |header| transition_record(header, sk, [old, new, how]);
@@ -56,7 +61,11 @@ fn transition_record(header: Header, sk: Sock, [old, new, how]: [u8; 3]) -> Tran
         header,
         ktime: now(),
         sk: sk.0,
-        tuple: sk.tuple(family),
+        tuple: if old == CLOSE {
+            sk.opening_tuple(family)
+        } else {
+            sk.tuple(family)
+        },
         old,
         new,
         how: how | Sock::how_family(family),

@@ -59,24 +59,37 @@ pub(crate) struct Transition {
 /// Last line.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct End {
-    /// Records the kernel side wanted to send.
-    pub seen: u64,
+    /// Records the kernel side wanted to send; `None` of a recording without
+    /// an end, like the two after it.
+    pub seen: Option<u64>,
     /// Records that arrived.
-    pub delivered: u64,
+    pub delivered: Option<u64>,
     /// Records that did not, by reason.
-    pub lost: BTreeMap<String, u64>,
+    pub lost: Option<BTreeMap<String, u64>>,
     /// Arrived, but not records.
     pub undecodable: u64,
     /// Of the delivered ones, transitions.
     pub transitions: u64,
     /// Connections known.
     pub connections: u64,
+    /// False of a recording without an end.
+    pub complete: bool,
 }
 
 impl End {
     /// Losses of every kind.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost.values().sum()
+        self.lost
+            .as_ref()
+            .expect("a count of losses")
+            .values()
+            .sum()
+    }
+
+    /// What the kernel side wanted to send is what arrived and what did not.
+    pub(crate) fn assert_conserved(&self) {
+        let arrived = self.delivered.expect("a count of records");
+        assert_eq!(self.seen, Some(arrived + self.lost()), "{self:?}");
     }
 }
 

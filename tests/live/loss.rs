@@ -45,7 +45,7 @@ fn what_a_small_ring_loses_is_counted_and_nothing_false_is_said_before_or_after(
     });
     let end = &run.end;
     assert!(end.lost() > 0, "{end:?}");
-    assert_eq!(end.seen, end.delivered + end.lost(), "{end:?}");
+    end.assert_conserved();
     assert_eq!(end.undecodable, 0);
     assert_eq!(run.status.code(), Some(4), "{}", run.stderr);
     let lines = run.select(|line| line.netns == inside.inode);

@@ -9,7 +9,7 @@ use crate::{
     clock::{in_vm, wait_for},
     closing::half_close,
     expect::{assert_lines, within},
-    lines::{Line, Transition, parse},
+    lines::{End, Line, Transition, parse},
     net::{Listener, Side},
     tool::{Done, Tool, run, tcpstate},
     trace::{Trace, is_of},
@@ -32,18 +32,18 @@ fn replay(file: &Path) -> Done {
     run(&mut tcpstate(&["trace", "--replay", file, "-o", "json"]))
 }
 
-/// The transitions in JSON output, and whether it has an end line.
-fn transitions(text: &str) -> (Vec<Transition>, bool) {
+/// The transitions in JSON output, and the end line.
+fn transitions(text: &str) -> (Vec<Transition>, Option<End>) {
     let mut lines = Vec::new();
-    let mut ended = false;
+    let mut end = None;
     for text in text.lines() {
         match parse(text).unwrap() {
             Line::Transition(line) => lines.push(*line),
-            Line::End(_) => ended = true,
+            Line::End(last) => end = Some(last),
             Line::Start(_) => {}
         }
     }
-    (lines, ended)
+    (lines, end)
 }
 
 fn of<'a>(lines: &'a [Transition], side: &Side) -> Vec<&'a Transition> {
@@ -76,8 +76,10 @@ fn a_replayed_recording_tells_what_a_trace_beside_it_told() {
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
     let replayed = replay(&file);
     assert_eq!(replayed.code, Some(0), "{}", replayed.stderr);
-    let (lines, ended) = transitions(&replayed.stdout);
-    assert!(ended);
+    let (lines, end) = transitions(&replayed.stdout);
+    let end = end.unwrap();
+    assert!(end.complete);
+    end.assert_conserved();
     for (side, steps) in &stories {
         assert_lines(&traced, side, steps);
         let (live, later) = (traced.of(side), of(&lines, side));
@@ -105,40 +107,36 @@ fn a_recording_that_was_killed_is_read_to_its_last_frame_and_says_that_its_end_i
     let last = &stories[1];
     // The records are on their way into the file while it is being written.
     wait_for("the last line in the file", || {
-        let (lines, ended) = transitions(&replay(&file).stdout);
-        assert!(!ended, "an end line of a recording that goes on");
+        let (lines, _) = transitions(&replay(&file).stdout);
         (of(&lines, &last.0).len() == last.1.len()).then_some(())
     });
     recorder.kill();
-    assert_cut(&replay(&file), &stories);
+    let whole = assert_cut(&replay(&file), "not finished");
+    for (side, steps) in &stories {
+        let lines = of(&whole, side);
+        crate::expect::check(&lines, crate::expect::First::Born, steps).unwrap();
+    }
     // Cut in the middle of what came last.
     let bytes = fs::read(&file).unwrap();
     for missing in [1, 3, 7] {
         fs::write(&file, &bytes[..bytes.len() - missing]).unwrap();
-        let done = replay(&file);
-        let (lines, ended) = transitions(&done.stdout);
-        assert!(!ended && done.code != Some(0), "{done:?}");
-        assert!(done.stderr.contains("end"), "{}", done.stderr);
-        let whole = transitions(&replay_of(&bytes, directory.path()).stdout).0;
+        let lines = assert_cut(&replay(&file), "breaks off");
         assert_eq!(lines[..], whole[..lines.len()], "a wrong line");
     }
 }
 
-fn replay_of(bytes: &[u8], directory: &Path) -> Done {
-    let file = directory.join("whole");
-    fs::write(&file, bytes).unwrap();
-    replay(&file)
-}
-
-fn assert_cut(done: &Done, stories: &[crate::closing::Story]) {
-    let (lines, ended) = transitions(&done.stdout);
-    assert!(!ended, "an end line although the end is missing");
-    assert!(done.code.is_some_and(|code| code != 0), "{:?}", done.code);
-    assert!(done.stderr.contains("end"), "{}", done.stderr);
-    for (side, steps) in stories {
-        let lines = of(&lines, side);
-        crate::expect::check(&lines, crate::expect::First::Born, steps).unwrap();
-    }
+/// The lines of a replay that says that the end is missing, and claims nothing
+/// about what only the end would tell.
+fn assert_cut(done: &Done, says: &str) -> Vec<Transition> {
+    assert_eq!(done.code, Some(4), "{}", done.stderr);
+    assert!(done.stderr.contains(says), "{}", done.stderr);
+    let (lines, end) = transitions(&done.stdout);
+    let end = end.unwrap();
+    assert!(!end.complete, "{end:?}");
+    assert_eq!((end.seen, end.delivered), (None, None), "{end:?}");
+    assert_eq!(end.lost, None, "{end:?}");
+    assert!(!done.stderr.contains("nothing lost"), "{}", done.stderr);
+    lines
 }
 
 #[test]

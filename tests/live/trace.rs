@@ -1,7 +1,7 @@
 //! `tcpstate trace -o json`: its lines as they come, and what it said at the end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     process::{Command, ExitStatus},
     sync::Arc,
@@ -169,14 +169,20 @@ impl Finished {
         lines.filter(|line| wanted(line)).collect()
     }
 
-    /// The lines that name both ends, by end, each in the order they came.
-    pub(crate) fn by_side(&self) -> HashMap<Side, Vec<&Transition>> {
-        let mut sides = HashMap::<_, Vec<_>>::new();
+    /// The lines of every connection that name both ends, by end. One end may
+    /// have had several connections, one after the other: in this order.
+    pub(crate) fn by_side(&self) -> HashMap<Side, VecDeque<Vec<&Transition>>> {
+        let mut sides = HashMap::<_, VecDeque<Vec<_>>>::new();
         for line in self.select(|_| true) {
             let Some(side) = side_of(line) else {
                 continue;
             };
-            sides.entry(side).or_default().push(line);
+            let connections = sides.entry(side).or_default();
+            let own = |lines: &&mut Vec<&Transition>| lines[0].conn == line.conn;
+            match connections.iter_mut().find(own) {
+                Some(lines) => lines.push(line),
+                None => connections.push_back(vec![line]),
+            }
         }
         sides
     }
@@ -187,8 +193,11 @@ impl Finished {
         let end = &self.end;
         let ended = (self.status.code(), end.lost(), end.undecodable);
         assert_eq!(ended, (Some(0), 0, 0), "{end:?}: {}", self.stderr);
-        assert_eq!(end.seen, end.delivered, "{end:?}");
-        assert!(end.transitions <= end.delivered, "{end:?}");
+        end.assert_conserved();
+        assert!(
+            end.complete && Some(end.transitions) <= end.delivered,
+            "{end:?}"
+        );
         let names: HashSet<_> = self.seen.iter().map(|seen| &seen.line.conn).collect();
         assert!(names.len() as u64 <= end.connections, "{end:?}");
         self

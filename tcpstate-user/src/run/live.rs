@@ -78,9 +78,11 @@ impl<W: Write> Live<W> {
     /// Runs until it is told to stop, at the latest `after` this long; then
     /// drains and accounts for everything.
     pub(super) async fn run(mut self, after: Option<Duration>) -> Result<EndInfo> {
+        // Before the first line: whoever has read it may tell us to stop.
+        let mut stop = Stop::new()?;
         self.walk()?;
         self.pipeline.start()?;
-        let mut stop = Stop::new(after)?;
+        stop.after(after);
         let mut more = true;
         loop {
             tokio::select! {

@@ -119,7 +119,7 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
 fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
     if live.verbose {
         env_logger::Builder::new()
-            .filter_level(log::LevelFilter::Debug)
+            .filter_module("tcpstate", log::LevelFilter::Debug)
             .init();
     }
     Ok(Session::open(&Request {

@@ -16,14 +16,19 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Watches the signals from now on; `after` counts from now.
-    pub(super) fn new(after: Option<Duration>) -> io::Result<Self> {
+    /// Watches the signals from now on.
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
-            over: after.map(|time| Box::pin(sleep(time))),
+            over: None,
         })
+    }
+
+    /// Lets the session end by itself, at the latest this long from now.
+    pub(super) fn after(&mut self, time: Option<Duration>) {
+        self.over = time.map(|time| Box::pin(sleep(time)));
     }
 
     /// Returns when it is time to stop.

@@ -62,7 +62,10 @@ impl Table {
 
     /// Forgets what is known without an address of a socket that has one now.
     pub(super) fn forget_nameless(&mut self, sk: SockAddr64) {
-        if let Some(entry) = self.map.get(&sk).filter(|_| self.nameless.len() > 0) {
+        if self.nameless.len() == 0 {
+            return;
+        }
+        if let Some(entry) = self.map.get(&sk) {
             self.nameless.forget(entry);
         }
     }
