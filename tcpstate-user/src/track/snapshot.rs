@@ -17,16 +17,15 @@ use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind};
 
 impl Tracker {
     pub(super) fn snapshot(&mut self, at: KtimeNs, seen: &Snapshot) {
-        if seen.kind != SocketKind::Full {
-            self.counters.not_followed += 1;
-            if let Some(walk) = self.open_walk() {
-                walk.note_minisocket(seen);
-            }
-            return;
+        let minisocket = seen.kind == SocketKind::Minisocket;
+        if minisocket && let Some(walk) = self.open_walk() {
+            walk.note_minisocket(seen);
         }
-        match seen.sk {
-            Some(sk) => self.named(at, sk, seen),
-            None => self.nameless(at, seen),
+        match (seen.kind, seen.sk) {
+            (SocketKind::Full, Some(sk)) => self.named(at, sk, seen),
+            (SocketKind::Full, None) => self.nameless(at, seen),
+            _ if minisocket && self.keeps_minisockets() => self.minisocket_seen(at, seen),
+            _ => self.counters.not_followed += 1,
         }
     }
 
@@ -38,7 +37,7 @@ impl Tracker {
     fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot) {
         // Outside a walk nobody says how old the look is: it vouches for nothing.
         let vouched = self.open_walk().map(|walk| walk.generation);
-        let full = self.table.is_full();
+        let full = self.is_full();
         let entry = match self.table.map.entry(sk) {
             hash_map::Entry::Occupied(slot) => slot.into_mut(),
             hash_map::Entry::Vacant(_) if full => {
@@ -82,7 +81,7 @@ impl Tracker {
                 self.counters.connections += 1;
                 self.counters.ended_unseen += 1;
             }
-        } else if self.table.is_full() {
+        } else if self.is_full() {
             self.counters.refused += 1;
         } else {
             self.counters.connections += 1;
