@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tcpstate::{
-    decode::{Family, SockAddr64},
-    track::{Change, ConnId, Dwell, Limits, Process, Tracker},
+    decode::{Family, SockAddr64, SocketKind},
+    track::{Change, ConnId, Dwell, Follows, Limits, Process, Tracker},
 };
 use tcpstate_common::record::Tuple;
 
@@ -13,6 +13,8 @@ use crate::step::{Names, Step, name, parse};
 /// A scenario with the answers that the tracker really gives.
 pub(crate) struct Transcript {
     tracker: Tracker,
+    limits: Limits,
+    follows: Follows,
     names: Names,
     conns: Vec<ConnId>,
     text: String,
@@ -21,7 +23,9 @@ pub(crate) struct Transcript {
 impl Transcript {
     pub(crate) fn of(name: &str, scenario: &str) -> String {
         let mut transcript = Self {
-            tracker: Tracker::new(Limits::default()),
+            tracker: Tracker::new(Limits::default(), Follows::default()),
+            limits: Limits::default(),
+            follows: Follows::default(),
             names: Names::new(),
             conns: Vec::new(),
             text: String::new(),
@@ -41,7 +45,8 @@ impl Transcript {
         match parse(line, &self.names) {
             Step::Nothing => {}
             Step::Let(name, tuple) => self.names.push((name, tuple)),
-            Step::Max(max_sockets) => self.tracker = Tracker::new(Limits { max_sockets }),
+            Step::Max(max_sockets) => self.begin(Limits { max_sockets }, self.follows),
+            Step::Follow(follows) => self.begin(self.limits, follows),
             Step::Apply(record) => self.tracker.apply(&record, &mut out),
             Step::Settle(now) => self.tracker.settle(now, &mut out),
             Step::Gap => self.tracker.gap(),
@@ -59,6 +64,12 @@ impl Transcript {
             let line = self.line(change);
             self.text += &line;
         }
+    }
+
+    fn begin(&mut self, limits: Limits, follows: Follows) {
+        self.limits = limits;
+        self.follows = follows;
+        self.tracker = Tracker::new(limits, follows);
     }
 
     fn answer(&self, question: &str) -> String {
@@ -102,14 +113,18 @@ impl Transcript {
             .map(|reason| format!(" reason={reason}"));
         let by = change.origin.map(|process| format!(" by={}", by(&process)));
         let family = (change.family == Family::Inet6).then_some(" v6");
+        let kind = (change.kind == SocketKind::Minisocket).then_some(" minisocket");
+        let rearmed = (change.rearmed > 0).then(|| format!(" rearmed={}", change.rearmed));
         format!(
-            "> {at} {conn} {} -> {} {tuple} {dwell}{}{}{}{}\n",
+            "> {at} {conn} {} -> {} {tuple} {dwell}{}{}{}{}{}{}\n",
             change.old.name(),
             change.new.name(),
             cause.unwrap_or_default(),
             reason.unwrap_or_default(),
             by.unwrap_or_default(),
             family.unwrap_or_default(),
+            kind.unwrap_or_default(),
+            rearmed.unwrap_or_default(),
         )
     }
 

@@ -8,7 +8,7 @@ use proptest::{
 };
 use tcpstate::{
     decode::{Event, KtimeNs, Record, SweepPhase},
-    track::{Cause, Change, ConnId, Dwell, Limits, Tracker},
+    track::{Cause, Change, ConnId, Dwell, Follows, Limits, Tracker},
 };
 use tcpstate_common::state::TcpState;
 
@@ -58,7 +58,7 @@ impl Session {
     fn of(unseen: &[Op], seen: &[Op]) -> Self {
         let mut session = Self {
             world: World::default(),
-            tracker: Tracker::new(Limits::default()),
+            tracker: Tracker::new(Limits::default(), Follows::default()),
             changes: Vec::new(),
             walks: HashMap::new(),
         };

@@ -12,7 +12,7 @@ use tcpstate::{
         Event, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase,
         Transition,
     },
-    track::{Cause, Change, Dwell, Limits, Tracker},
+    track::{Cause, Change, Dwell, Follows, Limits, Tracker},
 };
 use tcpstate_common::{
     record::{Task, Tuple},
@@ -148,7 +148,7 @@ proptest! {
     #[test]
     fn no_order_of_records_breaks_the_tracker_or_stretches_a_dwell(records in records()) {
         let limits = Limits { max_sockets: 3 };
-        let mut tracker = Tracker::new(limits);
+        let mut tracker = Tracker::new(limits, Follows::default());
         let mut changes: Vec<Change> = Vec::new();
         let mut stamps = Stamps::default();
         for (record, times, pause) in &records {

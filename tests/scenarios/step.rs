@@ -3,10 +3,14 @@
 //! ```text
 //! let $c 10.0.0.1:40000 10.0.0.2:80                  a name for a tuple
 //! max 2                                             the tracker's cap
+//! follow begins ends                                which records of minisockets come
 //! 10us a CLOSE>SYN_SENT $c by=42/curl               a transition of socket a
 //! 20us a accepted 42/nginx                          also: close_called
 //! 30us a reset_sent active reason=14                also: reset_received, destroyed
 //! 40us a snapshot ESTABLISHED $c                    also: minisocket, request; - for no address
+//! 45us t begun TIME_WAIT $c sk=a                    of minisocket t; also: armed, handled
+//!                                                   flags=4, stopped pid=42, expired,
+//!                                                   ended caller=receive, freed
 //! 50us sweep begin                                  also: end, failed
 //! 60us settle
 //! gap
@@ -17,16 +21,18 @@
 //! ```
 //!
 //! Flags of a transition or snapshot: `rcv send released fin orphan reused v6
-//! no_socket`; `err=`, `netns=`, and on everything `lost=`.
+//! no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms),
+//! and on everything `lost=`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use tcpstate::decode::{
-    Event, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase,
-    Transition,
+    Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot, SockAddr64,
+    SocketKind, SweepPhase, Transition,
 };
+use tcpstate::track::Follows;
 use tcpstate_common::{
-    record::{Task, Tuple, how},
+    record::{Task, Tuple, caller, how},
     state::TcpState,
 };
 
@@ -36,6 +42,7 @@ pub(crate) enum Step {
     Nothing,
     Let(String, Tuple),
     Max(usize),
+    Follow(Follows),
     Apply(Record),
     Settle(KtimeNs),
     Gap,
@@ -53,6 +60,10 @@ pub(crate) fn parse(line: &str, names: &Names) -> Step {
         [first, ..] if first.starts_with('#') => Step::Nothing,
         ["let", name, local, remote] => Step::Let((*name).to_owned(), tuple(local, remote)),
         ["max", count] => Step::Max(number(count)),
+        ["follow", rest @ ..] => Step::Follow(Follows {
+            begins: rest.contains(&"begins"),
+            ends: rest.contains(&"ends"),
+        }),
         ["gap"] => Step::Gap,
         ["finish"] => Step::Finish,
         [question, ..] if question.ends_with(':') => {
@@ -93,8 +104,19 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
             state: state(rest[0]),
             kind: kind(rest),
             how: flags(rest),
-            inode: 0,
+            inode: value(rest, "left=").map_or(0, number),
             cookie: 0,
+        }),
+        what if minisocket_event(what, rest).is_some() => Event::Minisocket(Minisocket {
+            tw: known(),
+            sk: value(rest, "sk=").map(self::address),
+            netns: value(rest, "netns=").map_or(1, number),
+            tuple: tuple_in(&rest[1..], names),
+            how: flags(rest),
+            substate: state(rest[0]),
+            pid: value(rest, "pid=").map_or(0, number),
+            left_ms: value(rest, "left=").map_or(0, number),
+            what: minisocket_event(what, rest).expect("one"),
         }),
         change => {
             let (old, new) = change.split_once('>').expect("OLD>NEW or a signal");
@@ -109,6 +131,36 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
                 task: value(rest, "by=").map(task),
             })
         }
+    }
+}
+
+fn minisocket_event(what: &str, rest: &[&str]) -> Option<MinisocketEvent> {
+    Some(match what {
+        "begun" => MinisocketEvent::Begun,
+        "armed" => MinisocketEvent::Armed,
+        "handled" => MinisocketEvent::Handled {
+            flags: value(rest, "flags=").map_or(0, number),
+        },
+        "stopped" => MinisocketEvent::Stopped,
+        "expired" => MinisocketEvent::Expired,
+        "ended" => MinisocketEvent::Ended {
+            caller: caller_named(value(rest, "caller=").expect("a caller")),
+        },
+        "freed" => MinisocketEvent::Destroyed,
+        _ => return None,
+    })
+}
+
+fn caller_named(name: &str) -> u8 {
+    match name {
+        "unknown" => caller::UNKNOWN,
+        "state_process" => caller::STATE_PROCESS,
+        "receive" => caller::RECEIVE,
+        "hash_connect" => caller::HASH_CONNECT,
+        "check_established" => caller::CHECK_ESTABLISHED,
+        "abort" => caller::ABORT,
+        "purge" => caller::PURGE,
+        other => panic!("not a caller: {other}"),
     }
 }
 

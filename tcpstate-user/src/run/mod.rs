@@ -24,7 +24,7 @@ use crate::{
     session::{EndInfo, SessionInfo},
     sink::{self, Format, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
-    track::{Limits, Tracker},
+    track::{Follows, Limits, Tracker},
     view::Filter,
 };
 
@@ -80,7 +80,7 @@ fn trace(asked: &cli::Trace) -> Result<u8> {
     let session = open(&asked.live, &spec)?;
     let info = session_info(&session);
     let lines = Some((Filter::new(&spec), stdout(asked, &info)));
-    let pipeline = Pipeline::new(Tracker::new(Limits::default()), lines);
+    let pipeline = Pipeline::new(tracker(&info), lines);
     let end = run(&asked.live, session, pipeline, None)?;
     Ok(account(&end, asked.output))
 }
@@ -90,7 +90,7 @@ fn record(asked: &cli::Record) -> Result<u8> {
     let file = Output::create(&asked.output)?;
     let session = open(&asked.live, &spec)?;
     let info = session_info(&session);
-    let pipeline = Pipeline::<io::Stdout>::new(Tracker::new(Limits::default()), None);
+    let pipeline = Pipeline::<io::Stdout>::new(tracker(&info), None);
     let tape = file.begin(&info)?;
     let end = run(&asked.live, session, pipeline, Some(tape))?;
     Ok(account(&end, Format::Table))
@@ -101,9 +101,19 @@ fn replay(asked: &cli::Trace) -> Result<u8> {
     let path = asked.replay.as_deref().context("no recording")?;
     let reader = Reader::open(path)?;
     let lines = Some((Filter::new(&spec), stdout(asked, reader.info())));
-    let pipeline = Pipeline::new(Tracker::new(Limits::default()), lines);
+    let pipeline = Pipeline::new(tracker(reader.info()), lines);
     let end = replay::replay(reader, pipeline, path)?;
     Ok(account(&end, asked.output))
+}
+
+/// A tracker for what the session's hooks can tell.
+fn tracker(info: &SessionInfo) -> Tracker {
+    let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
+    let follows = Follows {
+        begins: has("minisocket_begin"),
+        ends: has("minisocket_end"),
+    };
+    Tracker::new(Limits::default(), follows)
 }
 
 fn doctor(asked: &cli::Doctor) -> Result<u8> {

@@ -81,6 +81,7 @@ pub(super) fn close_wait() -> Change {
         origin: process(1234, b"nginx"),
         cause: Some(Cause::PeerFin),
         reset_reason: None,
+        rearmed: 0,
     }
 }
 

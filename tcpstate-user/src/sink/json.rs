@@ -11,7 +11,7 @@ use serde_json::{Serializer, ser::Formatter};
 
 use super::{Style, Untrusted, address, digits, name, untrusted};
 use crate::{
-    decode::Family,
+    decode::{Family, SocketKind},
     session::{EndInfo, NotMeasured, SessionInfo},
     track::Change,
 };
@@ -93,6 +93,10 @@ pub(super) fn transition(change: &Change, style: &mut Style, out: &mut Vec<u8>) 
     number(dwell_ns, out);
     word(r#","dwell":"#, Some(dwell), out);
     word(r#","kind":"#, Some(name::kind(change.kind)), out);
+    if change.kind == SocketKind::Minisocket {
+        out.extend_from_slice(br#","rearmed":"#);
+        digits::decimal(change.rearmed.into(), out);
+    }
     origin(change, out);
     word(r#","cause":"#, change.cause.map(|cause| cause.name()), out);
     if let Some(number) = change.reset_reason {

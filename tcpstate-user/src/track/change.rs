@@ -70,7 +70,20 @@ pub enum Cause {
     NoPort,
     /// `ss -K` or `SOCK_DESTROY`.
     Killed,
-    /// The socket left the kernel's tables while records were being lost.
+    /// `TIME_WAIT` ran its full time.
+    Expired,
+    /// The peer's FIN did not come within the orphan's time in `FIN_WAIT2`.
+    FinWait2Timeout,
+    /// `connect()` took the ports over from a minisocket.
+    ReusedByConnect,
+    /// The peer's SYN for a new connection was accepted by a minisocket.
+    ReusedBySyn,
+    /// The network namespace went, and its minisockets with it.
+    NetnsExit,
+    /// There was no room for a minisocket: `tcp_max_tw_buckets`.
+    EvictedLimit,
+    /// The socket left the kernel's tables without that being seen, as when
+    /// records were being lost.
     Unseen,
 }
 
@@ -90,6 +103,12 @@ impl Cause {
             Self::Unreachable => "unreachable",
             Self::NoPort => "no_port",
             Self::Killed => "killed",
+            Self::Expired => "expired",
+            Self::FinWait2Timeout => "fin_wait2_timeout",
+            Self::ReusedByConnect => "reused_by_connect",
+            Self::ReusedBySyn => "reused_by_syn",
+            Self::NetnsExit => "netns_exit",
+            Self::EvictedLimit => "evicted_limit",
             Self::Unseen => "unseen",
         }
     }
@@ -123,4 +142,6 @@ pub struct Change {
     pub cause: Option<Cause>,
     /// `enum sk_rst_reason`, where a RST ended it and the kernel gives one.
     pub reset_reason: Option<u32>,
+    /// How often a minisocket's timer was started again, so far.
+    pub rearmed: u32,
 }

@@ -14,7 +14,7 @@
 //! - `tcp_send_reset` fires after `-> CLOSE`: a line whose cause it may be is
 //!   held for some milliseconds.
 //! - `FIN_WAIT2 -> CLOSE` and `CLOSING -> CLOSE` mostly mean that a minisocket
-//!   took over. Minisockets are not followed.
+//!   took over. Where its begin is reported, the connection goes on with it.
 //! - A kernel address names another socket within milliseconds, and one socket
 //!   can carry one connection after the other.
 //!
@@ -24,6 +24,7 @@ mod cause;
 mod change;
 mod entry;
 mod hold;
+mod minisocket;
 mod nameless;
 mod signal;
 mod snapshot;
@@ -34,15 +35,16 @@ mod tuple;
 
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
-use self::{entry::Generation, hold::Holds, sweep::Walk, table::Table};
+use self::{entry::Generation, hold::Holds, minisocket::Minisockets, sweep::Walk, table::Table};
 
 pub use change::{Cause, Change, ConnId, Dwell, Process};
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets known at the same time. One costs about 130 bytes. Beyond it
-    /// new ones are refused and counted; none that is known is forgotten.
+    /// Sockets and minisockets known at the same time. One costs about 130
+    /// bytes. Beyond it new ones are refused and counted; none that is known is
+    /// forgotten.
     pub max_sockets: usize,
 }
 
@@ -54,12 +56,23 @@ impl Default for Limits {
     }
 }
 
+/// Which records of minisockets come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Follows {
+    /// Begins: a hand-over can be told from a close. Without them nothing is
+    /// said of minisockets, whatever else comes.
+    pub begins: bool,
+    /// Ends: a connection is followed through its minisocket. Without them it
+    /// is left at the hand-over.
+    pub ends: bool,
+}
+
 /// What the tracker counts of itself. Monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections (and listeners) known since the beginning.
     pub connections: u64,
-    /// Of these, taken over by a minisocket, which is not followed.
+    /// Of these, taken over by a minisocket.
     pub handed_over: u64,
     /// Of these, ended without that being seen.
     pub ended_unseen: u64,
@@ -69,7 +82,7 @@ pub struct Counters {
     pub refused: u64,
     /// Times that records were lost before a record, or as [`Tracker::gap`] said.
     pub gaps: u64,
-    /// Snapshots of minisockets and requests, which are not followed.
+    /// Snapshots of requests, and of minisockets where those are not followed.
     pub not_followed: u64,
 }
 
@@ -91,7 +104,9 @@ pub struct Counters {
 /// [`settle`]: Tracker::settle
 #[derive(Debug)]
 pub struct Tracker {
+    follows: Follows,
     table: Table,
+    minisockets: Minisockets,
     holds: Holds,
     walk: Option<Walk>,
     /// Gaps so far.
@@ -105,9 +120,11 @@ pub struct Tracker {
 impl Tracker {
     /// An empty table, before the first record of a session.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, follows: Follows) -> Self {
         Self {
+            follows,
             table: Table::new(limits.max_sockets),
+            minisockets: Minisockets::default(),
             holds: Holds::default(),
             walk: None,
             generation: Generation(0),
@@ -130,11 +147,12 @@ impl Tracker {
             Event::Transition(event) => self.transition(at, event, out),
             Event::Accepted(sk, task) => self.accepted(*sk, task),
             Event::CloseCalled(sk, _) => self.close_called(*sk),
-            Event::ResetSent(event) => self.reset_sent(event, out),
+            Event::ResetSent(event) => self.reset_sent(at, event, out),
             Event::ResetReceived(sk) => self.reset_received(*sk),
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
+            Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::Sweep(_) | Event::Minisocket(_) => {}
+            Event::Sweep(_) => {}
         }
     }
 
@@ -144,6 +162,7 @@ impl Tracker {
     fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
         self.note_lost(record.lost);
         self.settle_resets(record.at, out);
+        self.settle_minisockets(record.at, out);
         self.pass_walk(record.at, out);
         self.holds.forget_written();
     }
@@ -153,6 +172,7 @@ impl Tracker {
     /// reserved until then has been applied.
     pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
         self.settle_resets(now, out);
+        self.settle_minisockets(now, out);
         while let Some(key) = self.holds.tuple_due(now) {
             self.write_held(key, out);
         }
@@ -162,6 +182,7 @@ impl Tracker {
     /// Writes every line that still waits: no more records come.
     pub fn finish(&mut self, out: &mut Vec<Change>) {
         self.settle(KtimeNs(u64::MAX), out);
+        self.count_minisockets();
     }
 
     /// Appends the sockets whose tuple is missing in a line that waits: a look
@@ -200,15 +221,20 @@ impl Tracker {
         self.counters
     }
 
-    /// Sockets known now.
+    /// Sockets and minisockets known now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.minisockets.len()
     }
 
     /// Whether no socket is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.len() == 0
+        self.len() == 0
+    }
+
+    /// Whether there is no room for another socket.
+    fn is_full(&self) -> bool {
+        self.len() >= self.table.max()
     }
 }

@@ -38,8 +38,11 @@ impl Tracker {
     /// Joins a RST to the line that waits for it, or remembers it for the line
     /// that follows. A RST that answers a segment and is followed by nothing
     /// is not this connection's end.
-    pub(super) fn reset_sent(&mut self, event: &ResetSent, out: &mut Vec<Change>) {
+    pub(super) fn reset_sent(&mut self, at: KtimeNs, event: &ResetSent, out: &mut Vec<Change>) {
         let Some(sk) = event.sk else { return };
+        if self.minisockets.map.contains_key(&sk) {
+            return self.minisocket_reset(at, sk, event.reason, out);
+        }
         let Some(entry) = self.table.get_mut(sk) else {
             return;
         };

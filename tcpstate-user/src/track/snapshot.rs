@@ -43,16 +43,15 @@ impl Tracker {
 
     /// A snapshot of a walk.
     pub(super) fn walked(&mut self, at: KtimeNs, seen: &Snapshot) {
-        if seen.kind != SocketKind::Full {
-            self.counters.not_followed += 1;
-            if let Some(walk) = &mut self.walk {
-                walk.note_minisocket(seen);
-            }
-            return;
+        let minisocket = seen.kind == SocketKind::Minisocket;
+        if minisocket && let Some(walk) = &mut self.walk {
+            walk.note_minisocket(seen);
         }
-        match seen.sk {
-            Some(sk) => self.named(at, sk, seen),
-            None => self.nameless(at, seen),
+        match (seen.kind, seen.sk) {
+            (SocketKind::Full, Some(sk)) => self.named(at, sk, seen),
+            (SocketKind::Full, None) => self.nameless(at, seen),
+            _ if minisocket && self.keeps_minisockets() => self.minisocket_seen(at, seen),
+            _ => self.counters.not_followed += 1,
         }
     }
 
@@ -61,8 +60,8 @@ impl Tracker {
     }
 
     fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot) {
+        let full = self.is_full();
         let Some(walk) = &mut self.walk else { return };
-        let full = self.table.is_full();
         let entry = match self.table.map.entry(sk) {
             hash_map::Entry::Occupied(slot) => slot.into_mut(),
             hash_map::Entry::Vacant(_) if full => {
@@ -97,7 +96,7 @@ impl Tracker {
                 self.counters.connections += 1;
                 self.counters.ended_unseen += 1;
             }
-        } else if self.table.is_full() {
+        } else if self.is_full() {
             self.counters.refused += 1;
         } else {
             self.counters.connections += 1;

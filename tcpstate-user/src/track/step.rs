@@ -10,6 +10,7 @@ use super::{
     cause::{Closing, Ending, Verdict, of_close, of_step},
     entry::{Entry, Generation},
     hold::{Holds, Wait, end_line},
+    minisocket::{Past, without_minisocket},
     table::{Relation, is_birth},
     tuple::contradicts,
 };
@@ -21,8 +22,14 @@ impl Tracker {
             return self.same_state(at, event, out);
         }
         let generation = self.generation;
-        let reached = self.table.reach(at, event, generation, &mut self.counters);
+        let begin = self.claim(event);
+        let full = self.is_full();
+        let counters = &mut self.counters;
+        let reached = self.table.reach(at, event, generation, full, counters);
         let Some((entry, relation)) = reached else {
+            if let Some(begin) = begin {
+                self.begun_from_nowhere(&begin, out);
+            }
             return;
         };
         let dwell = match relation {
@@ -34,19 +41,26 @@ impl Tracker {
                 dwell
             }
         };
-        let verdict = verdict(entry, event, dwell);
+        let past = Past::of(entry, event, dwell);
+        let refused = self.minisockets.watches(at) && begin.is_none() && dwell != Dwell::Unknown;
+        let verdict = verdict(entry, event, dwell, self.follows.begins && refused);
         entry.enter(at, event, generation);
         if let Some(process) = opener(event) {
             entry.origin = Some(process);
         }
         release(entry, &mut self.holds, generation, &mut self.counters, out);
         let line = line(entry, at, event, dwell);
-        if let Some(wait) = wait(verdict, entry, event) {
+        if let Some(begin) = begin {
+            self.hand_over(&begin, &past, out);
+        } else if let Some(wait) = wait(verdict, entry, event) {
             entry.held = self.holds.hold(event.sk, line, wait, generation);
         } else if let Verdict::Known(ending) = verdict {
             out.extend(end_line(line, ending, &mut self.counters));
         }
         self.table.forget_nameless(event.sk);
+        if self.keeps_minisockets() {
+            self.reuse_clue(at, event, &(line.netns, line.tuple));
+        }
     }
 
     /// `X -> X`: `close()` of a socket that is closing already, or MPTCP. No
@@ -65,7 +79,9 @@ impl Tracker {
             None if event.new == TcpState::Close => return,
             _ => {}
         }
-        let reached = self.table.reach(at, event, generation, &mut self.counters);
+        let full = self.is_full();
+        let counters = &mut self.counters;
+        let reached = self.table.reach(at, event, generation, full, counters);
         let Some((entry, relation)) = reached else {
             return;
         };
@@ -95,11 +111,16 @@ pub(super) fn release(
     }
 }
 
-/// `entry` is the socket before `event`.
-fn verdict(entry: &Entry, event: &Transition, dwell: Dwell) -> Verdict {
+/// `entry` is the socket before `event`. `refused`: no minisocket takes over.
+fn verdict(entry: &Entry, event: &Transition, dwell: Dwell, refused: bool) -> Verdict {
     if event.new == TcpState::Close {
         let has_gap = dwell == Dwell::Unknown;
-        return of_close(&Closing::of(entry, event, has_gap));
+        let verdict = of_close(&Closing::of(entry, event, has_gap));
+        return if refused {
+            without_minisocket(verdict)
+        } else {
+            verdict
+        };
     }
     Verdict::Known(Ending::AsReported(of_step(entry, event)))
 }
@@ -152,5 +173,6 @@ pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwel
         origin: entry.origin,
         cause: None,
         reset_reason: None,
+        rearmed: 0,
     }
 }

@@ -7,10 +7,11 @@ use tcpstate_common::state::TcpState;
 use super::{
     Cause, Change, Dwell, Tracker,
     entry::{Entry, Generation},
+    minisocket::Minisocket,
     nameless::Key,
     step::{plain_line, release},
 };
-use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind, SweepPhase};
+use crate::decode::{KtimeNs, Snapshot, SockAddr64, SweepPhase};
 
 /// How much later than the end of a walk a record must be, so that none that is
 /// older can follow: stamps of different CPUs differ by microseconds.
@@ -28,13 +29,22 @@ pub(super) struct Walk {
     pub(super) generation: Generation,
     /// The minisockets it saw: where sockets that were not seen have gone.
     /// `None` when nothing is to be repaired.
-    minisockets: Option<HashMap<Key, TcpState, RandomState>>,
+    minisockets: Option<HashMap<Key, CarriedOn, RandomState>>,
     room: usize,
     /// Other connections seen at addresses of which something may have been
     /// missed. Which one was there first is known once the ring is read.
     others: HashMap<SockAddr64, Entry, RandomState>,
+    other_minisockets: HashMap<SockAddr64, Minisocket, RandomState>,
     /// Known sockets by tuple, once a snapshot came without an address.
     by_tuple: Option<HashMap<Key, Vec<SockAddr64>, RandomState>>,
+    minisockets_by_tuple: Option<HashMap<Key, SockAddr64, RandomState>>,
+}
+
+/// A minisocket that a walk saw.
+#[derive(Clone, Copy, Debug)]
+struct CarriedOn {
+    state: TcpState,
+    tw: Option<SockAddr64>,
 }
 
 impl Walk {
@@ -48,11 +58,47 @@ impl Walk {
 
     pub(super) fn note_minisocket(&mut self, seen: &Snapshot) {
         if let Some(minisockets) = &mut self.minisockets
-            && seen.kind == SocketKind::Minisocket
             && minisockets.len() < self.room
         {
-            minisockets.insert((seen.netns, seen.tuple), seen.state);
+            let (state, tw) = (seen.state, seen.sk);
+            minisockets.insert((seen.netns, seen.tuple), CarriedOn { state, tw });
         }
+    }
+
+    pub(super) fn note_other_minisocket(&mut self, tw: SockAddr64, other: Minisocket) {
+        self.other_minisockets.insert(tw, other);
+    }
+
+    pub(super) fn other_minisocket(&self, tw: SockAddr64) -> Option<Minisocket> {
+        self.other_minisockets.get(&tw).copied()
+    }
+
+    /// The address under which `map` knows the minisocket that was seen without
+    /// one.
+    pub(super) fn minisocket_at(
+        &mut self,
+        map: &HashMap<SockAddr64, Minisocket, RandomState>,
+        seen: &Snapshot,
+    ) -> Option<SockAddr64> {
+        if seen.sk.is_some() {
+            return None;
+        }
+        let by_tuple = self.minisockets_by_tuple.get_or_insert_with(|| {
+            let keys = map.iter().map(|(tw, it)| ((it.netns, it.tuple), *tw));
+            keys.collect()
+        });
+        by_tuple.get(&(seen.netns, seen.tuple)).copied()
+    }
+
+    /// Whether something that was last heard of at `heard` should have been
+    /// seen, were it still there.
+    pub(super) fn missed_since(&self, heard: KtimeNs) -> bool {
+        heard < self.begin
+    }
+
+    /// When what was not seen is over.
+    pub(super) fn over(&self) -> KtimeNs {
+        self.end.unwrap_or(self.begin)
     }
 
     /// The addresses under which `map` knows the socket that was seen: more
@@ -72,13 +118,13 @@ impl Walk {
     /// Whether `entry` should have been seen and was not.
     fn missed(&self, entry: &Entry) -> bool {
         entry.is_suspect(self.generation)
-            && entry.since < self.begin
+            && self.missed_since(entry.since)
             && entry.state != TcpState::Close
             && !entry.gone
     }
 
-    /// The state in which a minisocket carries on the connection of `entry`.
-    fn carried_on(&self, entry: &Entry) -> Option<TcpState> {
+    /// The minisocket that carries on the connection of `entry`.
+    fn carried_on(&self, entry: &Entry) -> Option<CarriedOn> {
         let minisockets = self.minisockets.as_ref()?;
         minisockets.get(&(entry.netns, entry.tuple)).copied()
     }
@@ -99,6 +145,8 @@ impl Tracker {
     pub(super) fn sweep(&mut self, at: KtimeNs, phase: SweepPhase) {
         match phase {
             SweepPhase::Begin => {
+                // Every hook is attached by the first walk.
+                self.minisockets.watch(at);
                 let repairs = self.repaired < self.generation;
                 self.walk = Some(Walk {
                     begin: at,
@@ -107,7 +155,9 @@ impl Tracker {
                     minisockets: repairs.then(HashMap::default),
                     room: self.table.max(),
                     others: HashMap::default(),
+                    other_minisockets: HashMap::default(),
                     by_tuple: None,
+                    minisockets_by_tuple: None,
                 });
             }
             SweepPhase::End => {
@@ -141,8 +191,9 @@ impl Tracker {
     /// table while its descriptor stays open, so nothing follows for it.
     fn drop_missed(&mut self, walk: &Walk, out: &mut Vec<Change>) {
         let (holds, counters) = (&mut self.holds, &mut self.counters);
+        let minisockets = &mut self.minisockets;
         let generation = self.generation;
-        let at = walk.end.unwrap_or(walk.begin);
+        let at = walk.over();
         let first = out.len();
         let mut end = |sk, entry: &mut Entry| {
             if !walk.missed(entry) {
@@ -152,10 +203,16 @@ impl Tracker {
             let carried_on = walk.carried_on(entry);
             counters.handed_over += u64::from(carried_on.is_some());
             counters.ended_unseen += u64::from(carried_on.is_none());
+            if let Some(minisocket) = carried_on {
+                let key = (entry.netns, entry.tuple);
+                let (conn, origin) = (entry.conn(sk), entry.origin);
+                minisockets.inherit(minisocket.tw, &key, conn, origin);
+            }
+            let state = carried_on.map_or(TcpState::Close, |it| it.state);
             // Without a tuple nobody knows where it went, or whether.
-            if carried_on != Some(entry.state) && entry.is_complete() {
+            if state != entry.state && entry.is_complete() {
                 out.push(Change {
-                    new: carried_on.unwrap_or(TcpState::Close),
+                    new: state,
                     cause: Some(Cause::Unseen),
                     ..plain_line(entry, sk, at, Dwell::Unknown)
                 });
@@ -169,6 +226,7 @@ impl Tracker {
         };
         self.table.map.retain(|sk, entry| !end(*sk, entry));
         self.table.nameless.drop_where(end);
+        self.drop_missed_minisockets(walk, out);
         // The order of a hash table is another in every run.
         out[first..].sort_by_key(|line| line.conn);
     }

@@ -44,10 +44,6 @@ impl Table {
         self.map.len() + self.nameless.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.len() >= self.max
-    }
-
     pub(super) fn max(&self) -> usize {
         self.max
     }
@@ -72,15 +68,15 @@ impl Table {
 
     /// The entry at the event's address and what the event is to it. The entry
     /// is still as it was before; when a connection [`Relation::Starts`] it may
-    /// be that of an older one. `None` when there is no room.
+    /// be that of an older one. `None` when there is no room: `full`.
     pub(super) fn reach(
         &mut self,
         at: KtimeNs,
         event: &Transition,
         generation: Generation,
+        full: bool,
         counters: &mut Counters,
     ) -> Option<(&mut Entry, Relation)> {
-        let full = self.is_full();
         match self.map.entry(event.sk) {
             hash_map::Entry::Occupied(slot) => {
                 let entry = slot.into_mut();

@@ -36,6 +36,7 @@ fn change(conn: u64, old: TcpState, new: TcpState) -> Change {
         origin: None,
         cause: None,
         reset_reason: None,
+        rearmed: 0,
     }
 }
 

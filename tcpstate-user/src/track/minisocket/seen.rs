@@ -1,0 +1,122 @@
+//! What a walk over the socket tables sees of minisockets, and does not see.
+
+use super::{Minisocket, entry::NO_ADDRESS, entry::Origins};
+use crate::{
+    decode::{KtimeNs, Snapshot, SockAddr64},
+    track::{
+        Change, Tracker,
+        entry::{Generation, leads_to},
+        sweep::Walk,
+    },
+};
+
+impl Tracker {
+    pub(in crate::track) fn minisocket_seen(&mut self, at: KtimeNs, seen: &Snapshot) {
+        let map = &self.minisockets.map;
+        let walk = self.walk.as_mut().filter(|walk| walk.is_open());
+        let found = walk.and_then(|walk| walk.minisocket_at(map, seen));
+        match seen.sk.or(found) {
+            Some(tw) => self.minisocket_seen_at(at, tw, seen),
+            None => self.minisocket_seen_somewhere(at, seen),
+        }
+    }
+
+    fn minisocket_seen_at(&mut self, at: KtimeNs, tw: SockAddr64, seen: &Snapshot) {
+        let vouched = self.vouched();
+        if !self.minisockets.map.contains_key(&tw) {
+            self.minisockets.adopt(at, tw, (seen.netns, seen.tuple));
+        }
+        let full = self.is_full();
+        let Some(known) = self.minisockets.map.get_mut(&tw) else {
+            let seeded = Minisocket::seeded(at, tw, seen, vouched.unwrap_or(self.generation));
+            if full {
+                self.counters.refused += 1;
+            } else {
+                self.minisockets.map.insert(tw, seeded);
+            }
+            return;
+        };
+        let Some(vouched) = vouched.filter(|&vouched| known.is_suspect(vouched)) else {
+            return;
+        };
+        if at <= known.heard || known.origins == Origins::Awaited {
+            return;
+        }
+        if !repair(known, at, seen, vouched)
+            && let Some(walk) = &mut self.walk
+        {
+            walk.note_other_minisocket(tw, Minisocket::seeded(at, tw, seen, vouched));
+        }
+    }
+
+    fn minisocket_seen_somewhere(&mut self, at: KtimeNs, seen: &Snapshot) {
+        let vouched = self.vouched().unwrap_or(self.generation);
+        let full = self.is_full();
+        let key = (seen.netns, seen.tuple);
+        let seeded = Minisocket::seeded(at, NO_ADDRESS, seen, vouched);
+        if let Some(known) = self.minisockets.nameless.get_mut(&key) {
+            if at > known.heard && known.is_suspect(vouched) && !repair(known, at, seen, vouched) {
+                self.counters.connections += u64::from(known.take_count());
+                self.counters.ended_unseen += 1;
+                *known = seeded;
+            }
+        } else if full {
+            self.counters.refused += 1;
+        } else {
+            self.minisockets.nameless.insert(key, seeded);
+        }
+    }
+
+    /// The gaps that a snapshot of now vouches for: none outside a walk.
+    fn vouched(&self) -> Option<Generation> {
+        let walk = self.walk.as_ref().filter(|walk| walk.is_open());
+        walk.map(|walk| walk.generation)
+    }
+
+    /// Ends the minisockets that a complete walk did not see.
+    pub(in crate::track) fn drop_missed_minisockets(&mut self, walk: &Walk, out: &mut Vec<Change>) {
+        let counters = &mut self.counters;
+        let stops = &mut self.minisockets.stops;
+        let mut end = |tw, known: &mut Minisocket| {
+            let missed = known.origins != Origins::Awaited
+                && walk.missed_since(known.heard)
+                && known.is_suspect(walk.generation);
+            if !missed {
+                return false;
+            }
+            stops.remove(&tw);
+            counters.ended_unseen += 1;
+            counters.connections += u64::from(known.take_count());
+            out.push(known.unseen(walk.over()));
+            let other = walk.other_minisocket(tw);
+            if let Some(other) = other {
+                *known = other;
+            }
+            other.is_none()
+        };
+        let table = &mut self.minisockets.map;
+        table.retain(|tw, known| !end(*tw, known));
+        let table = &mut self.minisockets.nameless;
+        table.retain(|_, known| !end(NO_ADDRESS, known));
+    }
+
+    /// Counts the connections of which nothing but minisockets was seen and
+    /// that are still there at the end.
+    pub(in crate::track) fn count_minisockets(&mut self) {
+        let minisockets = &mut self.minisockets;
+        let all = minisockets.map.values_mut();
+        let all = all.chain(minisockets.nameless.values_mut());
+        let counted: u64 = all.map(|known| u64::from(known.take_count())).sum();
+        self.counters.connections += counted;
+    }
+}
+
+/// Brings a suspect up to what was seen of it. `false` when that is another.
+fn repair(known: &mut Minisocket, at: KtimeNs, seen: &Snapshot, vouched: Generation) -> bool {
+    let same =
+        (known.netns, known.tuple) == (seen.netns, seen.tuple) && leads_to(known.state, seen.state);
+    if same {
+        known.confirm(at, seen, vouched);
+    }
+    same
+}
