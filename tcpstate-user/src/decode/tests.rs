@@ -4,8 +4,8 @@ use tcpstate_common::state::TcpState;
 use zerocopy::IntoBytes;
 
 use super::{
-    DecodeError, Event, How, KtimeNs, Record, ResetSent, Snapshot, SockAddr64, SocketKind,
-    SweepPhase, Transition, decode, records,
+    DecodeError, Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
+    SockAddr64, SocketKind, SweepPhase, Transition, decode, records,
 };
 
 const TUPLE: Tuple = Tuple {
@@ -105,6 +105,55 @@ fn wire_sweep(phase: u8) -> Vec<u8> {
     wire.as_bytes().to_vec()
 }
 
+fn wire_minisocket(what: u8, by: u8, sk: u64) -> Vec<u8> {
+    let wire = record::Minisocket {
+        header: header::<record::Minisocket>(kind::MINISOCKET),
+        ktime: 99,
+        tw: SK.0 + 0x100,
+        sk,
+        tuple: TUPLE,
+        what,
+        substate: 6,
+        how: 0,
+        by,
+        pid: 42,
+        left_ms: 59_999,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn minisocket(what: MinisocketEvent, sk: Option<SockAddr64>) -> Event {
+    Event::Minisocket(Minisocket {
+        tw: SockAddr64(SK.0 + 0x100),
+        sk,
+        netns: 4_026_531_840,
+        tuple: TUPLE,
+        how: How(0),
+        substate: TcpState::TimeWait,
+        pid: 42,
+        left_ms: 59_999,
+        what,
+    })
+}
+
+/// What a minisocket's record says, by `what`, and the same checked. `by` is
+/// 17 in each.
+const OF_A_MINISOCKET: [(u8, MinisocketEvent); 7] = [
+    (record::minisocket::BEGUN, MinisocketEvent::Begun),
+    (record::minisocket::ARMED, MinisocketEvent::Armed),
+    (
+        record::minisocket::HANDLED,
+        MinisocketEvent::Handled { flags: 17 },
+    ),
+    (record::minisocket::STOPPED, MinisocketEvent::Stopped),
+    (record::minisocket::EXPIRED, MinisocketEvent::Expired),
+    (
+        record::minisocket::ENDED,
+        MinisocketEvent::Ended { caller: 17 },
+    ),
+    (record::minisocket::DESTROYED, MinisocketEvent::Destroyed),
+];
+
 fn transition_in(task: Option<Task>) -> Event {
     Event::Transition(Transition {
         sk: SK,
@@ -147,7 +196,12 @@ fn every_kind() -> Vec<(Vec<u8>, Event)> {
     };
     let alone = wire_transition(kind::TRANSITION, 8).as_bytes().to_vec();
     let none = record::ResetSent::NO_REASON;
-    vec![
+    let minisockets = OF_A_MINISOCKET.into_iter().map(|(what, event)| {
+        let sk = (what == record::minisocket::BEGUN).then_some(SK);
+        let bytes = wire_minisocket(what, 17, sk.map_or(0, |sk| sk.0));
+        (bytes, minisocket(event, sk))
+    });
+    let mut kinds = vec![
         (alone, transition_in(None)),
         (in_task.as_bytes().to_vec(), transition_in(Some(TASK))),
         (wire_in_task(kind::ACCEPTED), Event::Accepted(SK, TASK)),
@@ -167,7 +221,9 @@ fn every_kind() -> Vec<(Vec<u8>, Event)> {
         (wire_sweep(1), Event::Sweep(SweepPhase::Begin)),
         (wire_sweep(2), Event::Sweep(SweepPhase::End)),
         (wire_sweep(3), Event::Sweep(SweepPhase::Failed)),
-    ]
+    ];
+    kinds.extend(minisockets);
+    kinds
 }
 
 #[test]
@@ -220,7 +276,7 @@ fn a_length_of_another_kind_is_refused() {
 
 #[test]
 fn an_unknown_kind_is_named() {
-    for kind in [0, 10, 77, 255] {
+    for kind in [0, 11, 77, 255] {
         let bytes = [kind, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(decode(&bytes), Err(DecodeError::UnknownKind(kind)));
     }
@@ -228,8 +284,18 @@ fn an_unknown_kind_is_named() {
 
 #[test]
 fn a_state_that_is_none_is_refused_and_kept() {
-    // Offsets of old and new in a transition, of the state in a snapshot.
-    let states = [(0, 60), (0, 61), (1, 60), (1, 61), (8, 60), (9, 60)];
+    // Offsets of old and new in a transition, of the state in a snapshot and
+    // in a minisocket.
+    let states = [
+        (0, 60),
+        (0, 61),
+        (1, 60),
+        (1, 61),
+        (8, 60),
+        (9, 60),
+        (13, 69),
+        (19, 69),
+    ];
     for (kind, offset) in states {
         for number in [0, 12, 13, 255] {
             let mut bytes = every_kind().swap_remove(kind).0;
@@ -241,8 +307,19 @@ fn a_state_that_is_none_is_refused_and_kept() {
 
 #[test]
 fn a_choice_that_is_none_is_refused_and_kept() {
-    // A reset's `active`, a snapshot's kind, a sweep's phase.
-    for (index, offset, value) in [(4, 28, 2), (8, 61, 0), (8, 61, 4), (10, 16, 0), (10, 16, 4)] {
+    // A reset's `active`, a snapshot's kind, a sweep's phase, what happened to
+    // a minisocket.
+    let choices = [
+        (4, 28, 2),
+        (8, 61, 0),
+        (8, 61, 4),
+        (10, 16, 0),
+        (10, 16, 4),
+        (13, 68, 0),
+        (13, 68, 8),
+        (19, 68, 255),
+    ];
+    for (index, offset, value) in choices {
         let mut bytes = every_kind().swap_remove(index).0;
         bytes[offset] = value;
         let kind = bytes[0];
@@ -316,6 +393,7 @@ fn states_in(bytes: &[u8], record: &Record) -> Vec<(u8, TcpState)> {
     match record.event {
         Event::Transition(it) => vec![(bytes[60], it.old), (bytes[61], it.new)],
         Event::Snapshot(it) => vec![(bytes[60], it.state)],
+        Event::Minisocket(it) => vec![(bytes[69], it.substate)],
         _ => Vec::new(),
     }
 }
@@ -345,7 +423,7 @@ proptest! {
             }
             Err(DecodeError::UnknownState(number)) => {
                 prop_assert_eq!(number, value);
-                prop_assert!(place == 60 || place == 61);
+                prop_assert!(matches!(place, 60 | 61 | 69));
             }
             Err(DecodeError::UnknownValue { value: kept, .. }) => prop_assert_eq!(kept, value),
             Err(DecodeError::UnknownKind(kind)) => prop_assert_eq!((place, kind), (0, value)),

@@ -15,7 +15,8 @@ use crate::decode::{Family, KtimeNs, SockAddr64, SocketKind};
 pub struct ConnId {
     /// When the connection was first seen.
     pub birth: KtimeNs,
-    /// Its first kernel address.
+    /// Its first kernel address; a number that stands for its tuple where no
+    /// source told one.
     pub sk: SockAddr64,
 }
 

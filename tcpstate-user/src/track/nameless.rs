@@ -7,6 +7,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tcpstate_common::{record::Tuple, state::TcpState};
+use zerocopy::IntoBytes as _;
 
 use super::{
     entry::{Entry, Generation},
@@ -68,9 +69,16 @@ impl Nameless {
 
     /// Drops every socket that `gone` says is gone.
     pub(super) fn drop_where(&mut self, mut gone: impl FnMut(SockAddr64, &mut Entry) -> bool) {
-        self.map.retain(|_, entry| !gone(NO_ADDRESS, entry));
+        self.map.retain(|key, entry| !gone(stand_in(key), entry));
     }
 }
 
-/// In the identity of a connection whose socket was never named.
-const NO_ADDRESS: SockAddr64 = SockAddr64(0);
+/// What stands for the address in the identity of a connection whose socket
+/// was never named: the same number in every replay (FNV-1a of the key), and no
+/// kernel address, which has the highest bit set.
+pub(super) fn stand_in((netns, tuple): &Key) -> SockAddr64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = netns.to_ne_bytes();
+    let hash = bytes.iter().chain(tuple.as_bytes());
+    SockAddr64(hash.fold(0xcbf2_9ce4_8422_2325, mix) >> 1)
+}

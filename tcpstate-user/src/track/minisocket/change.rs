@@ -9,8 +9,9 @@ use crate::{
     track::{Cause, Change, Tracker},
 };
 
-/// The RST flag of a segment (RFC 9293 section 3.1).
+/// Flags of a segment (RFC 9293 section 3.1).
 const RST: u8 = 4;
+const ACK: u8 = 16;
 
 impl Tracker {
     /// Its timer was started again: by the peer's FIN when it is in `TIME_WAIT`
@@ -53,9 +54,11 @@ impl Tracker {
         let Some(known) = self.minisockets.map.get_mut(&event.tw) else {
             return;
         };
-        // The timer's own event came before in the same call, if it fired.
+        // Whatever acknowledges in TIME_WAIT starts the timer. The timer's own
+        // event came before in the same call, if it fired.
         let just_armed = u64::from(event.left_ms) + JIFFY_NS / 1_000_000 >= TIME_WAIT_MS;
         if just_armed
+            && flags & (ACK | RST) == ACK
             && (known.state, event.substate) == (TcpState::TimeWait, TcpState::TimeWait)
             && at.since(known.heard) >= SAME_CALL_NS
         {

@@ -4,10 +4,11 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 
 use super::in_time_wait_by;
 use crate::{
-    decode::{Family, KtimeNs, Minisocket as Event, Snapshot, SockAddr64, SocketKind},
+    decode::{Family, KtimeNs, Minisocket as Event, Snapshot, SocketKind},
     track::{
         Cause, Change, ConnId, Dwell, Process,
         entry::{Entered, Generation},
+        nameless::stand_in,
     },
 };
 
@@ -72,15 +73,14 @@ impl Minisocket {
         }
     }
 
-    /// One that was there already; `tw` is [`NO_ADDRESS`] when nobody said where.
-    pub(super) fn seeded(
-        at: KtimeNs,
-        tw: SockAddr64,
-        seen: &Snapshot,
-        generation: Generation,
-    ) -> Self {
+    /// One that was there already.
+    pub(super) fn seeded(at: KtimeNs, seen: &Snapshot, generation: Generation) -> Self {
+        let nameless = || stand_in(&(seen.netns, seen.tuple));
         Self {
-            conn: ConnId { birth: at, sk: tw },
+            conn: ConnId {
+                birth: at,
+                sk: seen.sk.unwrap_or_else(nameless),
+            },
             since: since(at, seen),
             heard: at,
             tuple: seen.tuple,
@@ -233,6 +233,3 @@ fn since(at: KtimeNs, seen: &Snapshot) -> KtimeNs {
     let by = told.then(|| in_time_wait_by(at, seen.inode)).flatten();
     by.unwrap_or(at)
 }
-
-/// In the identity of a connection whose minisocket was never named.
-pub(super) const NO_ADDRESS: SockAddr64 = SockAddr64(0);

@@ -1,6 +1,6 @@
 //! What a walk over the socket tables sees of minisockets, and does not see.
 
-use super::{Minisocket, entry::NO_ADDRESS, entry::Origins};
+use super::{Minisocket, entry::Origins};
 use crate::{
     decode::{KtimeNs, Snapshot, SockAddr64},
     track::{
@@ -28,7 +28,7 @@ impl Tracker {
         }
         let full = self.is_full();
         let Some(known) = self.minisockets.map.get_mut(&tw) else {
-            let seeded = Minisocket::seeded(at, tw, seen, vouched.unwrap_or(self.generation));
+            let seeded = Minisocket::seeded(at, seen, vouched.unwrap_or(self.generation));
             if full {
                 self.counters.refused += 1;
             } else {
@@ -45,7 +45,7 @@ impl Tracker {
         if !repair(known, at, seen, vouched)
             && let Some(walk) = &mut self.walk
         {
-            walk.note_other_minisocket(tw, Minisocket::seeded(at, tw, seen, vouched));
+            walk.note_other_minisocket(tw, Minisocket::seeded(at, seen, vouched));
         }
     }
 
@@ -53,7 +53,7 @@ impl Tracker {
         let vouched = self.vouched().unwrap_or(self.generation);
         let full = self.is_full();
         let key = (seen.netns, seen.tuple);
-        let seeded = Minisocket::seeded(at, NO_ADDRESS, seen, vouched);
+        let seeded = Minisocket::seeded(at, seen, vouched);
         if let Some(known) = self.minisockets.nameless.get_mut(&key) {
             if at > known.heard && known.is_suspect(vouched) && !repair(known, at, seen, vouched) {
                 self.counters.connections += u64::from(known.take_count());
@@ -77,27 +77,29 @@ impl Tracker {
     pub(in crate::track) fn drop_missed_minisockets(&mut self, walk: &Walk, out: &mut Vec<Change>) {
         let counters = &mut self.counters;
         let stops = &mut self.minisockets.stops;
-        let mut end = |tw, known: &mut Minisocket| {
+        let mut end = |tw: Option<&SockAddr64>, known: &mut Minisocket| {
             let missed = known.origins != Origins::Awaited
                 && walk.missed_since(known.heard)
                 && known.is_suspect(walk.generation);
             if !missed {
                 return false;
             }
-            stops.remove(&tw);
+            if let Some(tw) = tw {
+                stops.remove(tw);
+            }
             counters.ended_unseen += 1;
             counters.connections += u64::from(known.take_count());
             out.push(known.unseen(walk.over()));
-            let other = walk.other_minisocket(tw);
+            let other = tw.and_then(|tw| walk.other_minisocket(*tw));
             if let Some(other) = other {
                 *known = other;
             }
             other.is_none()
         };
         let table = &mut self.minisockets.map;
-        table.retain(|tw, known| !end(*tw, known));
+        table.retain(|tw, known| !end(Some(tw), known));
         let table = &mut self.minisockets.nameless;
-        table.retain(|_, known| !end(NO_ADDRESS, known));
+        table.retain(|_, known| !end(None, known));
     }
 
     /// Counts the connections of which nothing but minisockets was seen and

@@ -9,7 +9,7 @@ use tcpstate_common::state::TcpState;
 
 use super::{
     clue::{Connects, Resets},
-    entry::{Minisocket, NO_ADDRESS, Origins},
+    entry::{Minisocket, Origins},
 };
 use crate::{
     decode::{KtimeNs, SockAddr64, Transition},
@@ -93,19 +93,13 @@ impl Minisockets {
 
     /// Moves what a walk saw without an address to `tw`, if it is not younger
     /// than a record of `at`.
-    pub(super) fn adopt(&mut self, at: KtimeNs, tw: SockAddr64, key: Key) -> bool {
+    pub(super) fn adopt(&mut self, at: KtimeNs, tw: SockAddr64, key: Key) {
         if self.nameless.is_empty() {
-            return false;
+            return;
         }
         let older = self.nameless.get(&key).is_some_and(|it| it.heard <= at);
-        let Some(mut seen) = older.then(|| self.nameless.remove(&key)).flatten() else {
-            return false;
-        };
-        if seen.conn.sk == NO_ADDRESS {
-            seen.conn.sk = tw;
-        }
-        self.map.insert(tw, seen);
-        true
+        let seen = older.then(|| self.nameless.remove(&key)).flatten();
+        self.map.extend(seen.map(|seen| (tw, seen)));
     }
 
     /// A full socket that was missed is carried on by the minisocket of its
