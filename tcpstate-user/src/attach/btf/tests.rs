@@ -87,6 +87,14 @@ fn sample() -> Vec<u8> {
     blob.entry("reason", 6, 2, 4); // 13
     let (zero, seven) = (blob.name("R_ZERO"), blob.name("R_SEVEN"));
     blob.words(&[zero, 0, seven, 7]);
+    blob.entry("", 2, 0, 8); // 14: outer *
+    blob.entry("", 10, 0, 6); // 15: const net_holder
+    blob.entry("", 2, 0, 15); // 16
+    blob.entry("", 13, 3, 0); // 17
+    blob.words(&[0, 14, 0, 16, 0, 13]);
+    blob.entry("takes", 12, 1, 17); // 18
+    blob.entry("", 2, 0, 17); // 19
+    blob.entry("btf_trace_taken", 8, 0, 19); // 20
     blob.bytes()
 }
 
@@ -129,6 +137,28 @@ fn functions_tracepoints_and_enumerations_are_counted_and_named() {
     );
 }
 
+#[test]
+fn parameters_are_confirmed_by_their_kind_and_structure() {
+    use Parameter::{Any, Number, Struct};
+    let bytes = sample();
+    let btf = Btf::parse(&bytes).unwrap();
+    let (outer, holder) = (Struct("outer"), Struct("net_holder"));
+    let takes = |takes: &[Parameter]| btf.function_takes("takes", takes).is_ok();
+    assert!(takes(&[]));
+    assert!(takes(&[outer, holder, Number]));
+    assert!(takes(&[Any, Any, Number]));
+    assert!(!takes(&[holder]));
+    assert!(!takes(&[Number]));
+    assert!(!takes(&[outer, holder, outer]));
+    assert!(!takes(&[outer, holder, Number, Any]));
+    // The context comes before a tracepoint's own.
+    assert_eq!(btf.tracepoint_takes("taken", &[holder, Number]), Ok(()));
+    assert_eq!(
+        btf.tracepoint_takes("taken", &[outer]),
+        Err(BtfError::Signature("taken".to_owned()))
+    );
+}
+
 /// Asks everything; only a panic or an endless loop would be wrong.
 fn ask(bytes: &[u8]) {
     let Ok(btf) = Btf::parse(bytes) else { return };
@@ -137,6 +167,8 @@ fn ask(bytes: &[u8]) {
     }
     let _answer = btf.parameters("function");
     let _answer = btf.tracepoint_arguments("event");
+    let _answer = btf.function_takes("takes", &[Parameter::Struct("outer"); 3]);
+    let _answer = btf.tracepoint_takes("taken", &[Parameter::Number; 2]);
     let _answer = btf.enumerators("reason");
 }
 
