@@ -31,7 +31,8 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Not env!: clones that share a target directory share this very program.
+    let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("..");
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
     let route = Route::find()
@@ -100,10 +101,6 @@ fn variable(name: &str) -> Result<String, String> {
     env::var(name).map_err(|error| format!("{name}: {error}"))
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
 fn tell(key: &str, value: &str) {
     println!("cargo::{key}={value}");
 }

@@ -54,6 +54,9 @@ pub mod how {
     pub const INET6: u8 = 1 << 5;
     /// `sk_socket` is NULL: an orphan, or still in the accept queue.
     pub const NO_SOCKET: u8 = 1 << 6;
+    /// On leaving `CLOSE`: the socket still has the port of an earlier
+    /// connection of its own, so it is not a new one.
+    pub const REUSED: u8 = 1 << 7;
 }
 
 /// First eight bytes of every record.

@@ -169,6 +169,9 @@ pub struct Counters {
     pub foreign: u64,
     /// Events the filter refused: not in `seen`.
     pub filtered: u64,
+    /// Transitions whose program was not run, because it was running on that CPU
+    /// already, and which the second program recorded: in `seen`.
+    pub rescued: u64,
     /// Zero; fills the cache line, so that CPUs do not share one.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }

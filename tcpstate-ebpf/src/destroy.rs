@@ -13,17 +13,18 @@ use crate::{
 /// full TCP socket, never for a minisocket or a request.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub(crate) fn destroyed(ctx: RawTracePointContext) {
-    on_socket(kind::DESTROYED, Sock(ctx.arg(0)));
+    let sk = Sock(ctx.arg(0));
+    if filter::keep_ending(sk) {
+        on_socket(kind::DESTROYED, sk);
+    }
 }
 
 /// Sends that something happened to a socket, and no more.
 #[inline(always)]
 pub(crate) fn on_socket(kind: u8, sk: Sock) {
-    if filter::keep(sk) {
-        emit(kind, 0, |header| OnSocket {
-            header,
-            ktime: now(),
-            sk: sk.0,
-        });
-    }
+    emit(kind, 0, |header| OnSocket {
+        header,
+        ktime: now(),
+        sk: sk.0,
+    });
 }

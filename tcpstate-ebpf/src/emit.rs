@@ -57,6 +57,12 @@ pub(crate) fn count_filtered() {
     count(offset_of!(Counters, filtered));
 }
 
+/// One transition that only the second program saw.
+#[inline(always)]
+pub(crate) fn count_rescued() {
+    count(offset_of!(Counters, rescued));
+}
+
 /// One event of a protocol that is not TCP.
 #[inline(never)]
 pub(crate) fn count_foreign() {

@@ -26,6 +26,19 @@ pub(crate) fn keep_opening(sk: Sock) -> bool {
     count(passes_all() || passes(sk, true))
 }
 
+/// As [`keep`], for a socket that ends: whether user space may know it. While
+/// its port was not known its events passed, so its ports do not decide.
+#[inline(always)]
+pub(crate) fn keep_ending(sk: Sock) -> bool {
+    count(passes_all() || family_passes(sk.family()) && netns_passes(sk))
+}
+
+/// As [`keep`], for a socket that is only looked at: no event is refused.
+#[inline(always)]
+pub(crate) fn shows(sk: Sock) -> bool {
+    passes_all() || passes(sk, false)
+}
+
 #[inline(always)]
 fn count(kept: bool) -> bool {
     if !kept {

@@ -5,7 +5,7 @@ use core::{mem, ptr, sync::atomic::AtomicU64};
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf},
 };
 use tcpstate_common::settings::{Counters, Filter, Offsets, Options};
 
@@ -19,6 +19,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 /// Linux 5.10 a process without capabilities can read counters no other way.
 #[map]
 pub(crate) static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Whether `transition` is running on this CPU, for `transition_again`.
+#[map]
+pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Records lost, on all CPUs together: its low bits go into every header.
 /// It is written only on a loss, so reading it costs no cache-line traffic.

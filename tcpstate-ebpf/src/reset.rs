@@ -14,7 +14,10 @@ use crate::{
 /// `match-proto: void trace_tcp_receive_reset(struct sock *sk)`
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 pub(crate) fn reset_received(ctx: RawTracePointContext) {
-    on_socket(kind::RESET_RECEIVED, Sock(ctx.arg(0)));
+    let sk = Sock(ctx.arg(0));
+    if filter::keep(sk) {
+        on_socket(kind::RESET_RECEIVED, sk);
+    }
 }
 
 /// `match-proto: void trace_tcp_send_reset(const struct sock *sk, const struct

@@ -14,6 +14,7 @@ use tcpstate_common::{
 
 use crate::{
     emit::{emit, header, now},
+    filter,
     sock::{Sock, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
 };
 
@@ -43,6 +44,9 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
         return 0;
     }
     let sk = Sock(sk as u64);
+    if !filter::shows(sk) {
+        return 0;
+    }
     let header = header::<Snapshot>(kind::SNAPSHOT, sk.netns());
     let snapshot = snapshot(header, sk);
     // SAFETY: `meta` and `seq` are valid as long as the program runs, and the

@@ -141,6 +141,20 @@ impl Sock {
         if family == AF_INET6 { how::INET6 } else { 0 }
     }
 
+    /// [`how::REUSED`], for a full socket that leaves `CLOSE` now. Memory of a
+    /// new socket is zeroed, and `inet_put_port` clears `skc_num` only:
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L227-L233>.
+    #[inline(always)]
+    pub(crate) fn how_opened(self) -> u8 {
+        let sport: u16 = read(self.0, setting(&OFFSETS.inet_sock_inet_sport));
+        let num: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_num));
+        if sport != 0 && num == 0 {
+            how::REUSED
+        } else {
+            0
+        }
+    }
+
     /// All bits of [`how`] but the family's. Only for a full socket.
     #[inline(always)]
     pub(crate) fn how_closed(self) -> u8 {

@@ -39,15 +39,16 @@ pub struct NotMeasured {
     pub reason: String,
 }
 
-/// Written last. Conservation: `seen == delivered + sum of lost`.
+/// Written last. Conservation: `seen == delivered + sum of lost`, where known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndInfo {
-    /// Records the kernel side wanted to send.
-    pub seen: u64,
+    /// Records the kernel side wanted to send. Not known, like the next two, of
+    /// a recording that breaks off.
+    pub seen: Option<u64>,
     /// Records that arrived here.
-    pub delivered: u64,
+    pub delivered: Option<u64>,
     /// Records that did not, by reason.
-    pub lost: BTreeMap<String, u64>,
+    pub lost: Option<BTreeMap<String, u64>>,
     /// Of the delivered ones, how many were not records.
     pub undecodable: u64,
     /// Of the delivered ones, how many were transitions.

@@ -49,8 +49,6 @@ struct Session {
     world: World,
     tracker: Tracker,
     changes: Vec<Change>,
-    /// Losses that the tracker knows of.
-    told: usize,
     /// The state of things at each walk's end.
     walks: HashMap<KtimeNs, Vec<(u16, Option<TcpState>)>>,
 }
@@ -62,7 +60,6 @@ impl Session {
             world: World::default(),
             tracker: Tracker::new(Limits::default(), Follows::default()),
             changes: Vec::new(),
-            told: 0,
             walks: HashMap::new(),
         };
         session.world.silent = true;
@@ -101,26 +98,23 @@ impl Session {
         self.tracker.apply(record, &mut self.changes);
     }
 
-    fn read(&mut self) {
-        let now = self.world.now();
-        let mut told = self.told;
+    fn drain(&mut self) {
         while let Some(record) = self.world.ring.pop_front() {
-            told = usize::from(record.lost);
             self.apply(&record);
         }
-        if self.world.losses.len() > told {
-            told = self.world.losses.len();
-            self.tracker.gap();
-        }
-        self.told = told;
+    }
+
+    fn read(&mut self) {
+        let now = self.world.now();
+        self.drain();
         let mut wanted = Vec::new();
         self.tracker.wanted(&mut wanted);
         self.world.pass(1);
         for sk in wanted {
-            if let Some(seen) = self.world.look(sk) {
-                self.apply(&seen);
-            }
+            self.world.look(sk);
         }
+        self.drain();
+        self.tracker.note_lost(self.world.lost);
         self.tracker.settle(now, &mut self.changes);
     }
 

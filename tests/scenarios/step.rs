@@ -20,7 +20,7 @@
 //! > 10us a1 CLOSE -> SYN_SENT …                     an answer
 //! ```
 //!
-//! Flags of a transition or snapshot: `rcv send released fin orphan v6
+//! Flags of a transition or snapshot: `rcv send released fin orphan reused v6
 //! no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms),
 //! and on everything `lost=`.
 
@@ -239,6 +239,7 @@ fn flags(words: &[&str]) -> How {
         ("released", how::FILE_RELEASED),
         ("fin", how::FIN_RECEIVED),
         ("orphan", how::ORPHAN),
+        ("reused", how::REUSED),
         ("v6", how::INET6),
         ("no_socket", how::NO_SOCKET),
     ];

@@ -10,7 +10,7 @@ use tcpstate::{
     track::Cause,
 };
 use tcpstate_common::{
-    record::{Task, Tuple},
+    record::{Task, Tuple, how},
     state::TcpState::{self, *},
 };
 
@@ -81,7 +81,8 @@ pub(crate) struct World {
     sockets: [Option<Socket>; 4],
     minisockets: Vec<(Life, TcpState)>,
     lives: u16,
-    lost: u16,
+    /// What the loss counter says.
+    pub(crate) lost: u16,
     /// Records that nobody has read yet.
     pub(crate) ring: VecDeque<Record>,
     /// Every change of state, in order.
@@ -115,14 +116,17 @@ impl World {
         sockets.chain(carried_on).collect()
     }
 
-    /// What a look at one socket finds now.
-    pub(crate) fn look(&self, sk: SockAddr64) -> Option<Record> {
+    /// Puts what a look at one socket finds now into the ring.
+    pub(crate) fn look(&mut self, sk: SockAddr64) {
         let all = self.walk().into_iter();
         let mut here = all.filter(|record| match record.event {
             Event::Snapshot(seen) => seen.sk == Some(sk),
             _ => false,
         });
-        here.next()
+        if let Some(seen) = here.next() {
+            let lost = self.lost;
+            self.ring.push_back(Record { lost, ..seen });
+        }
     }
 
     /// Whether the connection is over and in no table of the kernel.
@@ -227,7 +231,7 @@ impl World {
             tuple,
             old,
             new,
-            how: How(0),
+            how: How(if reused.is_some() { how::REUSED } else { 0 }),
             err: 0,
             task: (!server).then(|| life.task()),
         };

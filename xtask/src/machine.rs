@@ -10,11 +10,13 @@ use std::{
 use anyhow::{Context as _, Result};
 
 /// The top of the working tree.
-pub(crate) fn workspace() -> &'static Path {
-    // The manifest is one directory below.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+pub(crate) fn workspace() -> PathBuf {
+    // Asked at run time first: clones that share a target directory share this
+    // very program. The manifest is one directory below.
+    let mut directory = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    directory.pop();
+    directory
 }
 
 /// Where an executable file of this name is. The system directories are looked

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::for_tests(),
         Task::Build => build::command(),
         Task::Run { arguments } => run::command(&arguments),
-        Task::Test => test::command(),
+        Task::Test => return test::command(),
         Task::Vm { kernel, arguments } => vm::command(&kernel, &arguments),
         Task::Kernels => kernels::command(),
     };

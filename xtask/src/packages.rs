@@ -33,15 +33,14 @@ const fn everywhere(name: &'static str, package: &'static str) -> Program {
     }
 }
 
-/// What building needs beside the route to the BPF target.
-pub(crate) const BUILD: &[Program] = &[here("cc", "gcc")];
-
 /// What the tests need.
 pub(crate) const TEST: &[Program] = &[
     everywhere("ip", "iproute2"),
     everywhere("ss", "iproute2"),
     everywhere("curl", "curl"),
     everywhere("nginx", "nginx"),
+    // Not busybox's: that one runs its own `ip` whatever PATH says.
+    everywhere("sh", "dash"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),

@@ -9,6 +9,7 @@ use tcpstate_common::settings::Counters;
 
 use super::{
     bpf,
+    hooks::{TRANSITION, TRANSITION_AGAIN},
     loader::{COUNTERS, possible_cpus},
 };
 
@@ -28,6 +29,8 @@ pub struct Totals {
     pub foreign: u64,
     /// Events the filter refused: not in `seen`.
     pub filtered: u64,
+    /// Transitions that only the second program saw: in `seen`.
+    pub rescued: u64,
     /// Events that no program saw, because an interrupt brought them while
     /// the same program ran on that CPU: not in `seen`, and with no mark on
     /// any record. Always 0 before Linux 5.12, which does not count them.
@@ -59,12 +62,20 @@ impl CounterMap {
             totals.ring_full += counters.ring_full;
             totals.foreign += counters.foreign;
             totals.filtered += counters.filtered;
+            totals.rescued += counters.rescued;
         }
-        let loaded = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        for program in loaded {
-            let program = std::os::fd::AsFd::as_fd(program);
-            totals.recursion +=
-                bpf::recursion_misses(program).context("cannot read a program's statistics")?;
+        for (name, program) in ebpf.programs() {
+            let Ok(program) = program.fd() else {
+                continue;
+            };
+            let misses = bpf::recursion_misses(std::os::fd::AsFd::as_fd(program))
+                .context("cannot read a program's statistics")?;
+            totals.recursion += match name {
+                TRANSITION => misses.saturating_sub(totals.rescued),
+                // What it misses the first one sees.
+                TRANSITION_AGAIN => 0,
+                _ => misses,
+            };
         }
         Ok(totals)
     }

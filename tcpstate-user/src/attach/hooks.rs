@@ -100,6 +100,13 @@ pub(super) enum Attach {
         program: &'static str,
         event: &'static str,
     },
+    /// Two programs at one event: the second one for what the kernel keeps
+    /// from the first while that is running.
+    RawTracepointTwice {
+        program: &'static str,
+        again: &'static str,
+        event: &'static str,
+    },
     /// One program at several events of one category.
     Tracepoints {
         program: &'static str,
@@ -142,10 +149,16 @@ impl Attach {
     }
 }
 
+/// Name of the program at state transitions.
+pub(super) const TRANSITION: &str = "transition";
+/// Name of the program behind it.
+pub(super) const TRANSITION_AGAIN: &str = "transition_again";
+
 const STATE_TRANSITION: &[Candidate] = &[Candidate {
     hook: "raw_tp inet_sock_set_state",
-    attach: Attach::RawTracepoint {
-        program: "transition",
+    attach: Attach::RawTracepointTwice {
+        program: TRANSITION,
+        again: TRANSITION_AGAIN,
         event: "inet_sock_set_state",
     },
 }];

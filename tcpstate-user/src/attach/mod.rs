@@ -100,7 +100,9 @@ impl Session {
         let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
         let mut links = Vec::new();
         let mut report = HookReport::default();
-        for signal in Signal::ALL {
+        // The transitions last: a socket whose end is missed because its hook
+        // came later would lend its history to the next one at its address.
+        for signal in Signal::ALL.into_iter().rev() {
             let (one, its_links) = try_candidates(&mut ebpf, &types, signal, request, tried);
             if signal == Signal::StateTransition && one.chosen.is_none() {
                 return Err(AttachError::NoTracepoint(one.reason()));
@@ -108,6 +110,7 @@ impl Session {
             report.signals.push(one);
             links.extend(its_links);
         }
+        report.signals.reverse();
         Ok(Self {
             walker: Walker::new(&ebpf).ok(),
             links,

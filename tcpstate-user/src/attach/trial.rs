@@ -53,6 +53,7 @@ fn unload(program: &mut Program) {
 fn program_name(types: &KernelTypes<'_>, how: &Attach) -> Result<&'static str, String> {
     match *how {
         Attach::RawTracepoint { program, .. }
+        | Attach::RawTracepointTwice { program, .. }
         | Attach::Tracepoints { program, .. }
         | Attach::Fentry { program, .. }
         | Attach::Kprobe { program, .. }
@@ -82,11 +83,14 @@ fn load_and_attach(
         .program_mut(name)
         .ok_or_else(|| io::Error::other(format!("the object has no program {name}")))?;
     let link: Link = match *how {
-        Attach::RawTracepoint { event, .. } => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            let id = program.attach(event)?;
-            Box::new(program.take_link(id)?)
+        Attach::RawTracepoint { event, .. } => attach_raw(program.try_into()?, event)?,
+        Attach::RawTracepointTwice { again, event, .. } => {
+            // In this order the kernel runs them.
+            let first = attach_raw(program.try_into()?, event)?;
+            let again = ebpf
+                .program_mut(again)
+                .ok_or_else(|| io::Error::other(format!("the object has no program {again}")))?;
+            return Ok(vec![first, attach_raw(again.try_into()?, event)?]);
         }
         Attach::Tracepoints {
             category, events, ..
@@ -131,6 +135,12 @@ fn load_and_attach(
         }
     };
     Ok(vec![link])
+}
+
+fn attach_raw(program: &mut RawTracePoint, event: &str) -> Result<Link, ProgramError> {
+    program.load()?;
+    let id = program.attach(event)?;
+    Ok(Box::new(program.take_link(id)?))
 }
 
 fn attach_tracepoints(
@@ -179,7 +189,7 @@ fn reason(error: &ProgramError, how: &Attach) -> String {
         (Some(libc::EPERM), Attach::Fentry { .. } | Attach::Fexit { .. }) => {
             "operation not permitted (kernel lockdown or no BPF trampoline)".to_owned()
         }
-        (Some(libc::ENOENT), Attach::RawTracepoint { .. }) => {
+        (Some(libc::ENOENT), Attach::RawTracepoint { .. } | Attach::RawTracepointTwice { .. }) => {
             "the kernel has no such tracepoint".to_owned()
         }
         (Some(libc::ENOENT), Attach::Kprobe { .. } | Attach::Kretprobe { .. }) => {

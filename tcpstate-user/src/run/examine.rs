@@ -95,7 +95,7 @@ fn row(report: &SignalReport) -> SignalRow {
 fn advice(capabilities: &[Capability], btf: &Btf, signals: &[SignalRow]) -> Vec<String> {
     let mut advice = Vec::new();
     let held = |name| capabilities.iter().any(|one| one.name == name && one.held);
-    if !held("CAP_SYS_ADMIN") && !(held("CAP_BPF") && held("CAP_PERFMON")) {
+    if !(held("CAP_SYS_ADMIN") || held("CAP_BPF") && held("CAP_PERFMON")) {
         advice.push("Run it as root, for example with sudo.".to_owned());
     }
     if matches!(btf, Btf::Missing(_)) {

@@ -100,7 +100,7 @@ impl<W: Write> Live<W> {
     fn batch(&mut self) -> Result<bool> {
         let before = ktime_now();
         let more = self.drain()? == BATCH;
-        self.notice_gaps()?;
+        self.notice_gaps(more)?;
         if self.look()? {
             self.drain()?;
         }
@@ -142,13 +142,17 @@ impl<W: Write> Live<W> {
         Ok(count)
     }
 
-    /// Losses mark the records that follow them; these two kinds do not.
-    fn notice_gaps(&mut self) -> Result<()> {
+    /// Losses mark the records that follow them; but there may be `more`, or
+    /// none, and the mark may look like the one before. Recursion leaves none.
+    fn notice_gaps(&mut self, more: bool) -> Result<()> {
         let totals = self.session.counters()?;
         if totals.recursion != self.known.recursion
             || totals.ring_full - self.known.ring_full >= LOST_WRAPS
         {
             self.pipeline.gap();
+        }
+        if !more {
+            self.pipeline.note_lost(totals.ring_full);
         }
         self.known = totals;
         Ok(())
@@ -211,24 +215,23 @@ impl<W: Write> Live<W> {
                 break;
             }
         }
-        let mut end = EndInfo {
-            seen: self.known.seen + self.known.recursion,
-            complete: true,
-            ..EndInfo::default()
-        };
         let missing = self
             .known
             .seen
             .saturating_sub(self.pipeline.count() + self.known.ring_full);
-        for (reason, count) in [
+        let lost = [
             ("ring_full", self.known.ring_full),
             ("recursion", self.known.recursion),
             ("in_flight", missing),
-        ] {
-            if count > 0 {
-                end.lost.insert(reason.to_owned(), count);
-            }
-        }
+        ];
+        let lost = lost.into_iter().filter(|(_, count)| *count > 0);
+        let mut end = EndInfo {
+            seen: Some(self.known.seen + self.known.recursion),
+            delivered: Some(self.pipeline.count()),
+            lost: Some(lost.map(|(why, count)| (why.to_owned(), count)).collect()),
+            complete: true,
+            ..EndInfo::default()
+        };
         drop(self.status.take());
         self.pipeline.finish(&mut end)?;
         if let Some(tape) = self.tape {

@@ -161,7 +161,7 @@ fn stdout(asked: &cli::Trace, info: &SessionInfo) -> Sink<io::Stdout> {
 /// Says on standard error what a person must know of the end, where the format
 /// of the output does not say it; returns the exit status.
 fn account(end: &EndInfo, format: Format) -> u8 {
-    let lost = !end.lost.is_empty() || !end.complete;
+    let lost = !end.complete || end.lost.as_ref().is_none_or(|lost| !lost.is_empty());
     if format != Format::Json || lost {
         complain(&sink::report::end(end));
     }

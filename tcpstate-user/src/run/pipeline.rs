@@ -11,6 +11,9 @@ use crate::{
     view::Filter,
 };
 
+/// Longer than a batch takes from the ring to the file, in nanoseconds.
+const RECORDED_TOGETHER: u64 = 1_000_000_000;
+
 /// The stages behind the source, and what is counted between them.
 pub(super) struct Pipeline<W: Write> {
     tracker: Tracker,
@@ -71,7 +74,10 @@ impl<W: Write> Pipeline<W> {
                 if matches!(record.event, Event::Transition(_)) {
                     self.transitions += 1;
                 }
-                self.last_at = self.last_at.max(record.at);
+                // A walk's stamps run ahead of the ring.
+                if !matches!(record.event, Event::Snapshot(_) | Event::Sweep(_)) {
+                    self.last_at = self.last_at.max(record.at);
+                }
                 self.tracker.apply(&record, &mut self.changes);
                 self.write_changes();
             }
@@ -103,9 +109,19 @@ impl<W: Write> Pipeline<W> {
         self.write_changes();
     }
 
-    /// As [`Self::settle`], by the clock of the records taken so far.
+    /// As [`Self::settle`], for records out of a file, by their own clock: they
+    /// were taken in batches, and what completes a line may come in the next.
     pub(super) fn settle_recorded(&mut self) {
-        self.settle(self.last_at);
+        self.settle(KtimeNs(self.last_at.0.saturating_sub(RECORDED_TOGETHER)));
+    }
+
+    /// What the kernel side has lost so far, when the ring was found empty.
+    pub(super) fn note_lost(&mut self, ring_full: u64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a record's header has the low bits"
+        )]
+        self.tracker.note_lost(ring_full as u16);
     }
 
     /// Sockets whose lines wait for something that only a look at them tells.
@@ -156,7 +172,6 @@ impl<W: Write> Pipeline<W> {
                 filter.overflowed()
             ));
         }
-        end.delivered = self.delivered;
         end.undecodable = self.undecodable;
         end.transitions = self.transitions;
         end.connections = self.tracker.counters().connections;

@@ -32,8 +32,6 @@ pub(super) fn replay<W: Write>(
             EndInfo::default()
         }
     };
-    let delivered = end.delivered;
     pipeline.finish(&mut end)?;
-    end.delivered = delivered;
     Ok(end)
 }

@@ -137,9 +137,10 @@ fn write(format: Format, color: bool, changes: &[Change]) -> Vec<u8> {
         sink.change(change).unwrap();
     }
     sink.end(&EndInfo {
-        seen: 5,
-        delivered: 4,
-        lost: BTreeMap::from([("ring_full".to_owned(), 1)]),
+        seen: Some(5),
+        delivered: Some(4),
+        lost: Some(BTreeMap::from([("ring_full".to_owned(), 1)])),
+        complete: true,
         transitions: 3,
         connections: 2,
         ..EndInfo::default()
@@ -215,7 +216,7 @@ fn json_lines_are_as_documented() {
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":4026531840,"family":"ipv4","laddr":"127.0.0.1","lport":8080,"raddr":"127.0.0.1","rport":43210,"old":"ESTABLISHED","new":"CLOSE_WAIT","dwell_ns":60456000000,"dwell":"exact","kind":"socket","pid":1234,"comm":"nginx","cause":"peer_fin"}
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":4026531840,"family":"ipv6","laddr":"2001:db8::1","lport":443,"raddr":"::ffff:192.0.2.1","rport":50000,"old":"ESTABLISHED","new":"CLOSE","dwell_ns":1234567,"dwell":"at_least","kind":"socket","pid":1234,"comm":"nginx","cause":"reset_sent","reset_reason":"tcp_abort_on_data"}
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":null,"family":"ipv4","laddr":"0.0.0.0","lport":80,"raddr":null,"rport":null,"old":"CLOSE","new":"LISTEN","dwell_ns":null,"dwell":"unknown","kind":"socket","pid":null,"comm":null,"cause":null}
-{"type":"end","seen":5,"delivered":4,"lost":{"ring_full":1},"undecodable":0,"transitions":3,"connections":2}"#;
+{"type":"end","seen":5,"delivered":4,"lost":{"ring_full":1},"undecodable":0,"transitions":3,"connections":2,"complete":true}"#;
     let written = lines(Format::Json, &[close_wait(), reset(), bare()]);
     assert_eq!(written.join("\n"), expected);
 }

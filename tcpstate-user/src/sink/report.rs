@@ -68,6 +68,9 @@ pub fn end(info: &EndInfo) -> String {
         ..
     } = info;
     let mut line = format!("{transitions} transitions of {connections} connections");
+    let (Some(seen), Some(lost)) = (seen, lost) else {
+        return line + "; what followed, and whether anything was lost, is not known";
+    };
     let total: u64 = lost.values().sum();
     if total == 0 {
         line += ", nothing lost";
@@ -229,15 +232,19 @@ What to do:
     #[test]
     fn the_end_says_what_was_lost_and_why() {
         let mut info = EndInfo {
-            seen: 10,
-            delivered: 7,
+            seen: Some(10),
+            delivered: Some(7),
+            lost: Some(BTreeMap::new()),
             transitions: 6,
             connections: 2,
             ..EndInfo::default()
         };
         let fine = "6 transitions of 2 connections, nothing lost";
         assert_eq!(super::end(&info), fine);
-        info.lost = BTreeMap::from([("ring_full".to_owned(), 3), ("stopped".to_owned(), 0)]);
+        info.lost = Some(BTreeMap::from([
+            ("ring_full".to_owned(), 3),
+            ("stopped".to_owned(), 0),
+        ]));
         info.undecodable = 1;
         let lossy = "6 transitions of 2 connections; 3 of 10 records lost: 3 ring_full; 1 records could not be decoded";
         assert_eq!(super::end(&info), lossy);

@@ -57,7 +57,6 @@ pub(super) struct Closing {
     how: How,
     err: u8,
     has_port: bool,
-    has_task: bool,
     by_opener: bool,
     reset_received: bool,
     reset_sent: Option<Option<u32>>,
@@ -76,7 +75,6 @@ impl Closing {
             how: event.how,
             err: event.err,
             has_port: event.tuple.lport != 0,
-            has_task: event.task.is_some(),
             by_opener: opener.is_some() && opener == event.task.map(|task| task.pid),
             reset_received: entry.reset_received,
             reset_sent: entry.reset_sent,
@@ -92,9 +90,11 @@ impl Closing {
 
     /// `close()` itself does this, and it is the first thing it does to the
     /// state: a linger of 0 or unread data, not the FIN's way. `sk_err` is
-    /// then a leftover.
+    /// then a leftover. `__tcp_close` shuts both ways down first and makes the
+    /// socket an orphan last.
     fn is_abortive_close(&self) -> bool {
-        self.how.has(how::FILE_RELEASED) && !self.how.has(how::ORPHAN) && !self.close_seen
+        const CLOSING: u8 = how::FILE_RELEASED | how::RCV_SHUTDOWN | how::SEND_SHUTDOWN;
+        self.how.has(CLOSING) && !self.how.has(how::ORPHAN) && !self.close_seen
     }
 }
 
@@ -199,16 +199,10 @@ fn orderly(it: &Closing) -> Verdict {
             otherwise: Ending::Orphaned,
             outlives_socket: true,
         },
-        // tcp_disconnect in a task resets unsent data (reason 16); the ACK of
-        // the FIN comes without a task.
-        TcpState::LastAck if !it.has_task => {
+        TcpState::LastAck => {
             let cause = (!it.has_gap).then_some(Cause::FinAcked);
             Verdict::Known(Ending::AsReported(cause))
         }
-        TcpState::LastAck => Verdict::Awaits {
-            otherwise: Ending::AsReported(Some(Cause::FinAcked)),
-            outlives_socket: false,
-        },
         _ => Verdict::Awaits {
             otherwise: Ending::AsReported(it.released().then_some(Cause::Close)),
             outlives_socket: false,

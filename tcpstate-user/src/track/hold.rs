@@ -13,8 +13,11 @@ use super::{Cause, Change, Counters, cause::Ending, entry::Generation};
 use crate::decode::{KtimeNs, SockAddr64};
 
 /// How long `tcp_send_reset` may follow `-> CLOSE`. It does within the same
-/// kernel function or its caller, so only an interrupt can come between.
-const RESET_NS: u64 = 5_000_000;
+/// kernel function or its caller, so only an interrupt can come between, or a
+/// hypervisor: in an emulated machine that was shared, 5 ms were too few for 12
+/// of 5000 connections. Most lines do not wait for it, as `tcp_destroy_sock`
+/// comes sooner.
+const RESET_NS: u64 = 30_000_000;
 /// How long a tuple may be missing when nobody looked at the socket.
 const TUPLE_NS: u64 = 20_000_000;
 
@@ -25,10 +28,8 @@ pub(super) struct HeldKey(u32);
 /// What a line waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wait {
-    /// For the tuple, with what a look at the socket gave. That is believed
-    /// only when no event older than the look can come any more: the address
-    /// might have been reused just before.
-    Tuple(Option<(KtimeNs, Tuple)>),
+    /// For the tuple.
+    Tuple,
     /// For `tcp_send_reset`.
     Reset {
         /// How it ended when none comes.
@@ -58,7 +59,7 @@ impl Held {
         counters: &mut Counters,
     ) -> Option<Change> {
         match self.wait {
-            Wait::Tuple(_) => {
+            Wait::Tuple => {
                 self.line.tuple = *tuple;
                 Some(self.line)
             }
@@ -140,7 +141,7 @@ impl Holds {
             serial,
         };
         match wait {
-            Wait::Tuple(_) => self.tuples.push_back(due),
+            Wait::Tuple => self.tuples.push_back(due),
             Wait::Reset { .. } => self.resets.push_back(due),
         }
         Some(key)
@@ -154,65 +155,54 @@ impl Holds {
         self.lines.try_remove(key.0 as usize)
     }
 
-    fn waiting(&self, due: Due) -> Option<&Held> {
-        let held = self.lines.get(due.key.0 as usize)?;
-        (held.serial == due.serial).then_some(held)
-    }
-
     /// The next line that has waited long enough at `now` for a RST.
     pub(super) fn reset_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
-        while let Some(&due) = self.resets.front() {
-            let waits = self.waiting(due).is_some();
-            if waits && now.since(due.since) < RESET_NS {
-                return None;
-            }
-            self.resets.pop_front();
-            if waits {
-                return Some(due.key);
-            }
-        }
-        None
+        next_due(&self.lines, &mut self.resets, now, RESET_NS)
+    }
+
+    /// The next line whose tuple nobody will tell any more at `now`.
+    pub(super) fn tuple_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
+        next_due(&self.lines, &mut self.tuples, now, TUPLE_NS)
     }
 
     /// Forgets that lines waited for a tuple which have long been written.
     pub(super) fn forget_written(&mut self) {
         while let Some(&due) = self.tuples.front()
-            && self.waiting(due).is_none()
+            && waiting(&self.lines, due).is_none()
         {
             self.tuples.pop_front();
         }
     }
 
-    /// The next line whose tuple is known at `now`, or will not be. `turns` is
-    /// how many lines are still to be looked at; begin with [`Self::turns`].
-    pub(super) fn tuple_due(&mut self, now: KtimeNs, turns: &mut usize) -> Option<HeldKey> {
-        while *turns > 0 {
-            *turns -= 1;
-            let due = self.tuples.pop_front()?;
-            let Some(held) = self.waiting(due) else {
-                continue;
-            };
-            let is_due = match held.wait {
-                Wait::Tuple(Some((looked, _))) => looked <= now,
-                _ => now.since(due.since) >= TUPLE_NS,
-            };
-            if is_due {
-                return Some(due.key);
-            }
-            self.tuples.push_back(due);
-        }
-        None
-    }
-
-    pub(super) fn turns(&self) -> usize {
-        self.tuples.len()
-    }
-
     /// The sockets that should be looked at.
     pub(super) fn wanted(&self) -> impl Iterator<Item = SockAddr64> {
-        let waiting = self.tuples.iter().filter_map(|&due| self.waiting(due));
-        waiting
-            .filter(|held| matches!(held.wait, Wait::Tuple(None)))
-            .map(|held| held.sk)
+        let due = self.tuples.iter();
+        due.filter_map(|&due| Some(waiting(&self.lines, due)?.sk))
     }
+}
+
+fn waiting(lines: &Slab<Held>, due: Due) -> Option<&Held> {
+    let held = lines.get(due.key.0 as usize)?;
+    (held.serial == due.serial).then_some(held)
+}
+
+/// The first line of a queue, if it waits since `limit` nanoseconds; those that
+/// do not wait any more are dropped.
+fn next_due(
+    lines: &Slab<Held>,
+    queue: &mut VecDeque<Due>,
+    now: KtimeNs,
+    limit: u64,
+) -> Option<HeldKey> {
+    while let Some(&due) = queue.front() {
+        let waits = waiting(lines, due).is_some();
+        if waits && now.since(due.since) < limit {
+            return None;
+        }
+        queue.pop_front();
+        if waits {
+            return Some(due.key);
+        }
+    }
+    None
 }

@@ -88,13 +88,18 @@ pub struct Counters {
 
 /// All that is known of the sockets of a host.
 ///
-/// The caller feeds records in the order in which they lie in the ring, and a
-/// walk's snapshots before the records that were in the ring when the walk
-/// began. After each batch it calls [`gap`] if the loss counters say more than
-/// the last record did, looks at the sockets that are [`wanted`], applies what
-/// it saw, and then calls [`settle`].
+/// The caller feeds records in the order in which they lie in the ring. Two
+/// kinds of snapshots are told apart by where they come:
 ///
-/// [`gap`]: Tracker::gap
+/// - between a sweep's begin and end, they are those of a walk, and come before
+///   the records that were in the ring when the walk began;
+/// - elsewhere, they are looks at single sockets that went through the ring.
+///
+/// After each batch the caller lets the sockets be looked at that are
+/// [`wanted`]. When it has found the ring empty it reads the loss counter for
+/// [`note_lost`], and calls [`settle`].
+///
+/// [`note_lost`]: Tracker::note_lost
 /// [`wanted`]: Tracker::wanted
 /// [`settle`]: Tracker::settle
 #[derive(Debug)]
@@ -134,8 +139,8 @@ impl Tracker {
     pub fn apply(&mut self, record: &Record, out: &mut Vec<Change>) {
         let at = record.at;
         match &record.event {
-            Event::Snapshot(seen) => return self.snapshot(at, seen),
             Event::Sweep(phase) => return self.sweep(at, *phase),
+            Event::Snapshot(seen) if self.is_walking() => return self.walked(at, seen),
             _ => self.pass(record, out),
         }
         match &record.event {
@@ -146,18 +151,16 @@ impl Tracker {
             Event::ResetReceived(sk) => self.reset_received(*sk),
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Minisocket(event) => self.minisocket(at, event, out),
-            Event::Snapshot(_) | Event::Sweep(_) => {}
+            Event::Snapshot(seen) => self.looked(at, seen, out),
+            Event::Sweep(_) => {}
         }
     }
 
     /// What a record of the ring says before its event: whether records are
-    /// missing before it, and that time has passed. Snapshots and sweeps say
+    /// missing before it, and that time has passed. A walk's records say
     /// neither: the user side writes them, ahead of what is still in the ring.
     fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
-        if record.lost != self.last_lost {
-            self.last_lost = record.lost;
-            self.gap();
-        }
+        self.note_lost(record.lost);
         self.settle_resets(record.at, out);
         self.settle_minisockets(record.at, out);
         self.pass_walk(record.at, out);
@@ -170,8 +173,7 @@ impl Tracker {
     pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
         self.settle_resets(now, out);
         self.settle_minisockets(now, out);
-        let mut turns = self.holds.turns();
-        while let Some(key) = self.holds.tuple_due(now, &mut turns) {
+        while let Some(key) = self.holds.tuple_due(now) {
             self.write_held(key, out);
         }
         self.settle_walk(now, out);
@@ -183,13 +185,22 @@ impl Tracker {
         self.count_minisockets();
     }
 
-    /// Appends the sockets whose tuple is missing in a line that waits: a
-    /// snapshot of each, applied before the next [`Self::settle`], completes it.
+    /// Appends the sockets whose tuple is missing in a line that waits: a look
+    /// at each, applied before the next [`Self::settle`], completes it.
     pub fn wanted(&self, sockets: &mut Vec<SockAddr64>) {
         sockets.extend(self.holds.wanted());
     }
 
-    /// Says that records were lost, where no later record has told so: of
+    /// Takes the low bits of the loss counter, as a record carries them: a loss
+    /// after the last record in the ring leaves no other mark.
+    pub fn note_lost(&mut self, lost: u16) {
+        if lost != self.last_lost {
+            self.last_lost = lost;
+            self.gap();
+        }
+    }
+
+    /// Says that records were lost which the loss counter does not tell: of
     /// every socket known, something may have been missed.
     pub fn gap(&mut self) {
         self.counters.gaps += 1;

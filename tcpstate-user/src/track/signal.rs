@@ -8,7 +8,6 @@ use super::{
     cause::Ending,
     hold::{HeldKey, Wait, end_line},
     step::release,
-    tuple::improve,
 };
 use crate::decode::{KtimeNs, ResetSent, SockAddr64};
 
@@ -105,16 +104,9 @@ impl Tracker {
         let Some(held) = self.holds.take(key) else {
             return;
         };
-        let mut tuple = held.line.tuple;
-        // After a gap, what was looked at may be another connection.
-        if let Wait::Tuple(Some((_, seen))) = held.wait
-            && held.generation == self.generation
-        {
-            improve(&mut tuple, &seen, held.line.new);
-        }
+        let tuple = held.line.tuple;
         if let Some(entry) = self.table.get_mut(held.sk) {
             entry.held = None;
-            improve(&mut entry.tuple, &tuple, held.line.new);
             if entry.gone {
                 self.table.remove(held.sk);
             }

@@ -1,24 +1,50 @@
 //! What a socket is now, seen without an event.
 //!
-//! A snapshot may be ahead of the ring: events older than it may still come,
-//! and they know better. So it says something new only of a socket that is
+//! A walk's snapshot may be ahead of the ring: events older than it may still
+//! come, and they know better. So it says something new only of a socket that is
 //! unknown, or of which something may have been missed.
 
 use hashbrown::hash_map;
 
 use super::{
-    Tracker,
+    Change, Tracker,
     entry::{Entry, Generation, leads_to},
-    hold::{Holds, Wait},
+    hold::Wait,
+    step::release,
     sweep::Walk,
-    tuple::{contradicts, is_complete},
+    tuple::{contradicts, improve, is_complete},
 };
 use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind};
 
 impl Tracker {
-    pub(super) fn snapshot(&mut self, at: KtimeNs, seen: &Snapshot) {
+    /// A look at one socket, through the ring: every event before it has been
+    /// applied, so a line that waits for the tuple waits no longer.
+    pub(super) fn looked(&mut self, at: KtimeNs, seen: &Snapshot, out: &mut Vec<Change>) {
+        let entry = seen.sk.and_then(|sk| self.table.get_mut(sk));
+        let Some(entry) = entry.filter(|entry| at > entry.since) else {
+            return;
+        };
+        let waits = entry.held.and_then(|key| self.holds.get_mut(key));
+        if waits.is_some_and(|held| matches!(held.wait, Wait::Tuple))
+            && !entry.is_nameless(self.generation)
+            && is_complete(&seen.tuple, entry.state)
+            && !contradicts(&entry.tuple, &seen.tuple)
+        {
+            improve(&mut entry.tuple, &seen.tuple, entry.state);
+            release(
+                entry,
+                &mut self.holds,
+                self.generation,
+                &mut self.counters,
+                out,
+            );
+        }
+    }
+
+    /// A snapshot of a walk.
+    pub(super) fn walked(&mut self, at: KtimeNs, seen: &Snapshot) {
         let minisocket = seen.kind == SocketKind::Minisocket;
-        if minisocket && let Some(walk) = self.open_walk() {
+        if minisocket && let Some(walk) = &mut self.walk {
             walk.note_minisocket(seen);
         }
         match (seen.kind, seen.sk) {
@@ -29,15 +55,13 @@ impl Tracker {
         }
     }
 
-    /// The walk that the snapshots of now belong to.
-    fn open_walk(&mut self) -> Option<&mut Walk> {
-        self.walk.as_mut().filter(|walk| walk.is_open())
+    pub(super) fn is_walking(&self) -> bool {
+        self.walk.as_ref().is_some_and(Walk::is_open)
     }
 
     fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot) {
-        // Outside a walk nobody says how old the look is: it vouches for nothing.
-        let vouched = self.open_walk().map(|walk| walk.generation);
         let full = self.is_full();
+        let Some(walk) = &mut self.walk else { return };
         let entry = match self.table.map.entry(sk) {
             hash_map::Entry::Occupied(slot) => slot.into_mut(),
             hash_map::Entry::Vacant(_) if full => {
@@ -46,38 +70,29 @@ impl Tracker {
             }
             hash_map::Entry::Vacant(slot) => {
                 self.counters.connections += 1;
-                slot.insert(Entry::seeded(at, seen, vouched.unwrap_or(self.generation)));
+                slot.insert(Entry::seeded(at, seen, walk.generation));
                 return;
             }
         };
         if entry.gone || at <= entry.since {
             return;
         }
-        offer_tuple(entry, &mut self.holds, at, seen);
-        if let Some(vouched) = vouched
-            && entry.is_suspect(vouched)
-            && !repair(entry, at, seen, vouched)
-            && let Some(walk) = &mut self.walk
-        {
-            walk.note_other(sk, Entry::seeded(at, seen, vouched));
+        if entry.is_suspect(walk.generation) && !repair(entry, at, seen, walk.generation) {
+            walk.note_other(sk, Entry::seeded(at, seen, walk.generation));
         }
     }
 
     fn nameless(&mut self, at: KtimeNs, seen: &Snapshot) {
-        let mut vouched = self.generation;
-        if let Some(walk) = self.walk.as_mut().filter(|walk| walk.is_open()) {
-            vouched = walk.generation;
-            let named = walk.named(&self.table.map, seen);
-            if !named.is_empty() {
-                for sk in named {
-                    self.named(at, sk, seen);
-                }
-                return;
+        let Some(walk) = &mut self.walk else { return };
+        let generation = walk.generation;
+        let named = walk.named(&self.table.map, seen);
+        if !named.is_empty() {
+            for sk in named {
+                self.named(at, sk, seen);
             }
-        }
-        if let Some(entry) = self.table.nameless.get_mut(seen) {
-            if entry.is_suspect(vouched) && !repair(entry, at, seen, vouched) {
-                *entry = Entry::seeded(at, seen, vouched);
+        } else if let Some(entry) = self.table.nameless.get_mut(seen) {
+            if entry.is_suspect(generation) && !repair(entry, at, seen, generation) {
+                *entry = Entry::seeded(at, seen, generation);
                 self.counters.connections += 1;
                 self.counters.ended_unseen += 1;
             }
@@ -85,19 +100,8 @@ impl Tracker {
             self.counters.refused += 1;
         } else {
             self.counters.connections += 1;
-            self.table.nameless.insert(at, seen, vouched);
+            self.table.nameless.insert(at, seen, generation);
         }
-    }
-}
-
-/// Offers what was seen to a line that waits for its tuple.
-fn offer_tuple(entry: &Entry, holds: &mut Holds, at: KtimeNs, seen: &Snapshot) {
-    if is_complete(&seen.tuple, entry.state)
-        && !contradicts(&entry.tuple, &seen.tuple)
-        && let Some(held) = entry.held.and_then(|key| holds.get_mut(key))
-        && matches!(held.wait, Wait::Tuple(_))
-    {
-        held.wait = Wait::Tuple(Some((at, seen.tuple)));
     }
 }
 

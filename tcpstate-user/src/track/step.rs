@@ -135,7 +135,7 @@ fn wait(verdict: Verdict, entry: &Entry, event: &Transition) -> Option<Wait> {
             otherwise,
             outlives_socket,
         }),
-        Verdict::Known(_) => (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple(None)),
+        Verdict::Known(_) => (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, hash_map};
-use tcpstate_common::state::TcpState;
+use tcpstate_common::{record::how, state::TcpState};
 
 use super::{
     Counters, Dwell,
@@ -124,7 +124,9 @@ fn relate(
     // that something was missed before.
     let overtaken = entry.is_younger_than(at);
     if is_birth(event) || entry.is_other(at, event, generation) {
-        let again = entry.state == TcpState::Close && event.old == TcpState::Close;
+        // Only a socket that says so itself: the end of another one at this
+        // address may have been missed.
+        let again = entry.state == TcpState::Close && event.how.has(how::REUSED);
         count_start(entry, event, overtaken, counters);
         return Relation::Starts(if again {
             entry.dwell(at, generation)

@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result, bail};
 
 const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
-const SYMLINK: u32 = 0o120_777;
 
 pub(crate) struct Archive<W> {
     out: W,
@@ -45,11 +44,6 @@ impl<W: Write> Archive<W> {
     pub(crate) fn file(&mut self, path: &Path, content: &[u8]) -> Result<()> {
         self.parents(path)?;
         self.entry(path, EXECUTABLE, content)
-    }
-
-    pub(crate) fn symlink(&mut self, path: &Path, target: &str) -> Result<()> {
-        self.parents(path)?;
-        self.entry(path, SYMLINK, target.as_bytes())
     }
 
     pub(crate) fn finish(mut self) -> Result<W> {
@@ -140,7 +134,7 @@ mod tests {
         let mut archive = Archive::new(Vec::new());
         archive.file(Path::new("/usr/bin/a"), b"12345").unwrap();
         archive.file(Path::new("/usr/bin/bc"), b"").unwrap();
-        archive.symlink(Path::new("/bin/a"), "/usr/bin/a").unwrap();
+        archive.file(Path::new("/usr/a"), b"1").unwrap();
         let bytes = archive.finish().unwrap();
         assert_eq!(
             names(&bytes),
@@ -149,8 +143,7 @@ mod tests {
                 "usr/bin",
                 "usr/bin/a",
                 "usr/bin/bc",
-                "bin",
-                "bin/a",
+                "usr/a",
                 "TRAILER!!!"
             ]
         );

@@ -65,7 +65,8 @@ impl Machine {
         qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
             .args(["-smp", "2", "-m", "2G", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-            .args(["-append", "console=ttyS0 panic=-1 quiet log_buf_len=4M"])
+            // panic=0: the machine waits for us to have read the report.
+            .args(["-append", "console=ttyS0 panic=0 quiet log_buf_len=4M"])
             .arg("-kernel")
             .arg(&self.vmlinuz)
             .arg("-initrd")

@@ -62,7 +62,7 @@ fn info() -> SessionInfo {
 
 fn end() -> EndInfo {
     EndInfo {
-        seen: u64::MAX,
+        seen: Some(u64::MAX),
         ..EndInfo::default()
     }
 }
