@@ -2,7 +2,7 @@
 
 use tcpstate_common::state::TcpState;
 
-use super::{Begin, Minisocket, SAME_CALL_NS, entry::Origins};
+use super::{Begin, Minisocket, entry::Origins, table::Again};
 use crate::{
     decode::{KtimeNs, Minisocket as Event, SockAddr64, Transition},
     track::{
@@ -72,7 +72,7 @@ impl Tracker {
             at,
             state: event.substate,
             tw: None,
-            again: false,
+            again: None,
         };
         if self.keeps_minisockets() {
             if self.is_full() {
@@ -96,10 +96,8 @@ impl Tracker {
         let Some(&known) = self.known_minisocket(at, event) else {
             return false;
         };
-        let over = match self.minisockets.stops.get(&event.tw) {
-            Some(stop) => stop.certain || at.since(stop.at) >= SAME_CALL_NS,
-            None => false,
-        };
+        let stop = self.minisockets.stops.get(&event.tw).copied();
+        let over = stop.is_some_and(|stop| stop.certain);
         let other = known.is_younger_than(at)
             || (known.netns, known.tuple) != (event.netns, event.tuple)
             || (known.state, event.substate) == (TcpState::TimeWait, TcpState::FinWait2);
@@ -112,7 +110,7 @@ impl Tracker {
                 at,
                 state: event.substate,
                 tw: Some(event.tw),
-                again: true,
+                again: Some(Again { stop }),
             };
             let key = (event.netns, event.tuple);
             self.minisockets.await_claim(None, key, begin);
@@ -162,8 +160,8 @@ impl Tracker {
         out: &mut Vec<Change>,
     ) {
         self.counters.handed_over += 1;
-        if begin.again {
-            self.begun_after_all(begin, out);
+        if let Some(again) = begin.again {
+            self.begun_after_all(begin, again, out);
         }
         let Some(tw) = begin.tw else {
             out.extend((begin.state == TcpState::TimeWait).then(|| past.line(begin.at)));
@@ -186,17 +184,21 @@ impl Tracker {
         self.finish_certain(tw, out);
     }
 
-    /// What was taken for a repetition was a begin: of the minisocket that was
-    /// known there, the end was missed.
-    fn begun_after_all(&mut self, begin: &Begin, out: &mut Vec<Change>) {
-        let tw = begin.tw.and_then(|tw| self.minisockets.map.get_mut(&tw));
-        let Some(known) = tw else { return };
-        let mut old = *known;
-        old.rearmed = old.rearmed.saturating_sub(1);
-        known.begin_anew(begin.at, begin.state, self.generation);
-        self.counters.ended_unseen += 1;
-        self.count_minisocket(&mut old);
-        out.push(old.unseen(begin.at));
+    /// What was taken for a repetition was a begin: the minisocket that was
+    /// known there had ended.
+    fn begun_after_all(&mut self, begin: &Begin, again: Again, out: &mut Vec<Change>) {
+        let Some(tw) = begin.tw else { return };
+        let Some(known) = self.minisockets.map.get_mut(&tw) else {
+            return;
+        };
+        known.rearmed = known.rearmed.saturating_sub(1);
+        let mut next = *known;
+        next.begin_anew(begin.at, begin.state, self.generation);
+        self.minisockets
+            .stops
+            .extend(again.stop.map(|stop| (tw, stop)));
+        self.end_unseen(tw, begin.at, out);
+        self.minisockets.map.insert(tw, next);
     }
 
     /// No full socket has claimed the begin: its hand-over was missed, or it

@@ -32,8 +32,8 @@ pub(super) use entry::Minisocket;
 pub(super) use table::{Begin, Minisockets};
 
 /// How much later something can be that happens in the same call of the kernel:
-/// only an interrupt can come between.
-const SAME_CALL_NS: u64 = 1_000_000;
+/// only interrupts can come between.
+const SAME_CALL_NS: u64 = 5_000_000;
 
 /// `TCP_TIMEWAIT_LEN`, the same in every version.
 const TIME_WAIT_MS: u64 = 60_000;
@@ -42,6 +42,11 @@ const TIME_WAIT_MS: u64 = 60_000;
 /// count in jiffies, of at most 10 ms (`HZ=100`), and are told in whole
 /// milliseconds.
 const JIFFY_NS: u64 = 11_000_000;
+
+/// Whether `state` is one that a minisocket can have (`tw_substate`).
+fn is_substate(state: TcpState) -> bool {
+    matches!(state, TcpState::FinWait2 | TcpState::TimeWait)
+}
 
 /// The latest time at which a minisocket in `TIME_WAIT` can have come there,
 /// when `left_ms` of its timer are left at `at`. It was then, unless its timer
@@ -56,8 +61,7 @@ fn in_time_wait_by(at: KtimeNs, left_ms: u64) -> Option<KtimeNs> {
 impl Tracker {
     /// What a record says of a minisocket.
     pub(super) fn minisocket(&mut self, at: KtimeNs, event: &Event, out: &mut Vec<Change>) {
-        let carries_on = matches!(event.substate, TcpState::FinWait2 | TcpState::TimeWait);
-        if !self.follows.begins || !carries_on {
+        if !self.follows.begins || !is_substate(event.substate) {
             return;
         }
         if event.what == What::Begun {

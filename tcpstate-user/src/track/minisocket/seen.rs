@@ -1,6 +1,6 @@
 //! What a walk over the socket tables sees of minisockets, and does not see.
 
-use super::{Minisocket, entry::Origins};
+use super::{Minisocket, entry::Origins, is_substate};
 use crate::{
     decode::{KtimeNs, Snapshot, SockAddr64},
     track::{
@@ -12,45 +12,49 @@ use crate::{
 
 impl Tracker {
     pub(in crate::track) fn minisocket_seen(&mut self, at: KtimeNs, seen: &Snapshot) {
+        if !is_substate(seen.state) {
+            return;
+        }
         let map = &self.minisockets.map;
-        let walk = self.walk.as_mut().filter(|walk| walk.is_open());
-        let found = walk.and_then(|walk| walk.minisocket_at(map, seen));
-        match seen.sk.or(found) {
-            Some(tw) => self.minisocket_seen_at(at, tw, seen),
-            None => self.minisocket_seen_somewhere(at, seen),
+        let Some(walk) = &mut self.walk else { return };
+        let vouched = walk.generation;
+        match seen.sk.or_else(|| walk.minisocket_at(map, seen)) {
+            Some(tw) => self.minisocket_seen_at(at, tw, seen, vouched),
+            None => self.minisocket_seen_somewhere(at, seen, vouched),
         }
     }
 
-    fn minisocket_seen_at(&mut self, at: KtimeNs, tw: SockAddr64, seen: &Snapshot) {
-        let vouched = self.vouched();
+    fn minisocket_seen_at(
+        &mut self,
+        at: KtimeNs,
+        tw: SockAddr64,
+        seen: &Snapshot,
+        vouched: Generation,
+    ) {
         if !self.minisockets.map.contains_key(&tw) {
             self.minisockets.adopt(at, tw, (seen.netns, seen.tuple));
         }
         let full = self.is_full();
         let Some(known) = self.minisockets.map.get_mut(&tw) else {
-            let seeded = Minisocket::seeded(at, seen, vouched.unwrap_or(self.generation));
             if full {
                 self.counters.refused += 1;
             } else {
+                let seeded = Minisocket::seeded(at, seen, vouched);
                 self.minisockets.map.insert(tw, seeded);
             }
             return;
         };
-        let Some(vouched) = vouched.filter(|&vouched| known.is_suspect(vouched)) else {
-            return;
-        };
-        if at <= known.heard || known.origins == Origins::Awaited {
-            return;
-        }
-        if !repair(known, at, seen, vouched)
+        if at > known.heard
+            && known.origins != Origins::Awaited
+            && known.is_suspect(vouched)
+            && !repair(known, at, seen, vouched)
             && let Some(walk) = &mut self.walk
         {
             walk.note_other_minisocket(tw, Minisocket::seeded(at, seen, vouched));
         }
     }
 
-    fn minisocket_seen_somewhere(&mut self, at: KtimeNs, seen: &Snapshot) {
-        let vouched = self.vouched().unwrap_or(self.generation);
+    fn minisocket_seen_somewhere(&mut self, at: KtimeNs, seen: &Snapshot, vouched: Generation) {
         let full = self.is_full();
         let key = (seen.netns, seen.tuple);
         let seeded = Minisocket::seeded(at, seen, vouched);
@@ -65,12 +69,6 @@ impl Tracker {
         } else {
             self.minisockets.nameless.insert(key, seeded);
         }
-    }
-
-    /// The gaps that a snapshot of now vouches for: none outside a walk.
-    fn vouched(&self) -> Option<Generation> {
-        let walk = self.walk.as_ref().filter(|walk| walk.is_open());
-        walk.map(|walk| walk.generation)
     }
 
     /// Ends the minisockets that a complete walk did not see.

@@ -17,10 +17,11 @@ use crate::{
 };
 
 /// How long an end is not certain. `timer_expire_entry` and a new start follow
-/// `timer_cancel` at once; `kfree_skb` follows when the segment is done with.
-const STOP_NS: u64 = 5_000_000;
-/// How long the full socket may take to hand over: it does in the same call.
-const BEGIN_NS: u64 = 20_000_000;
+/// `timer_cancel` at once, `kfree_skb` when the segment is done with; only an
+/// interrupt or a hypervisor can come between, as before `tcp_send_reset`.
+const STOP_NS: u64 = 30_000_000;
+/// How long the full socket may take to hand over, which is in the same call.
+const BEGIN_NS: u64 = 30_000_000;
 /// Begins that wait at the same time, if a recording has that many: on a host
 /// they are as many as CPUs.
 const BEGINS: usize = 1 << 16;
@@ -39,9 +40,14 @@ pub(in crate::track) struct Begin {
     pub(super) state: TcpState,
     /// `None` when the minisocket is not remembered.
     pub(super) tw: Option<SockAddr64>,
-    /// More likely the minisocket was known already, and this was only a start
-    /// of its timer.
-    pub(super) again: bool,
+    pub(super) again: Option<Again>,
+}
+
+/// More likely than a begin, a start of the timer of a minisocket that was known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// The stop of its timer, which was its end if this was a begin.
+    pub(super) stop: Option<Stop>,
 }
 
 /// An end that is not written yet: its timer was stopped, or its connection is
