@@ -60,9 +60,10 @@ pub(crate) fn in_vm() -> bool {
     std::env::var_os("TCPSTATE_IN_VM").is_some_and(|value| value == "1")
 }
 
-/// How long to wait for something that should take a moment.
+/// How long to wait for something that should take a moment, or the minute
+/// of `TIME_WAIT`.
 pub(crate) fn patience() -> Duration {
-    Duration::from_secs(if in_vm() { 300 } else { 30 })
+    Duration::from_secs(if in_vm() { 300 } else { 90 })
 }
 
 /// Polls until `condition` gives a value; panics with `what` at the deadline.

@@ -54,12 +54,13 @@ fn passive(fin: Interval, closed: Interval, gone: Interval) -> [Step; 3] {
     ]
 }
 
-/// The end that closes first has nobody left: as a full socket it ends when
-/// the FIN is acknowledged.
-fn orphaned(closed: Interval, acked: Interval) -> [Step; 2] {
+/// The end that closes first has nobody left: a minisocket carries its
+/// `FIN_WAIT2` on until the peer closes too.
+fn orphaned(closed: Interval, acked: Interval, answered: Interval) -> [Step; 3] {
     [
         step("ESTABLISHED", "FIN_WAIT1", "close", closed),
         step("FIN_WAIT1", "FIN_WAIT2", "fin_acked", acked),
+        step("FIN_WAIT2", "TIME_WAIT", "peer_fin", answered),
     ]
 }
 
@@ -72,7 +73,7 @@ fn close_in_turn(first: (Conn, &mut Vec<Step>), second: (Conn, &mut Vec<Step>)) 
     thread::sleep(PARKED);
     let answered = second.0.close();
     let gone = answered.until(wait_gone(&far));
-    first.1.extend(orphaned(closed, acked));
+    first.1.extend(orphaned(closed, acked, answered));
     second.1.extend(passive(fin, answered, gone));
 }
 
@@ -256,7 +257,7 @@ fn closing_a_half_closed_socket_does_not_restart_its_clock() {
     let acked = shut.until(wait_state(&near, "FIN_WAIT2"));
     thread::sleep(PARKED);
     // FIN_WAIT2 -> FIN_WAIT2 in the kernel: the orphan is handed over to a
-    // minisocket, and there is nothing to print.
+    // minisocket, which is nothing to print, and the clock goes on.
     client.close();
     let answered = server.close();
     let gone = answered.until(wait_gone(&far));
@@ -265,6 +266,7 @@ fn closing_a_half_closed_socket_does_not_restart_its_clock() {
     ours.extend([
         step("ESTABLISHED", "FIN_WAIT1", "shutdown", shut),
         step("FIN_WAIT1", "FIN_WAIT2", "fin_acked", acked),
+        step("FIN_WAIT2", "TIME_WAIT", "peer_fin", answered),
     ]);
     theirs.extend(passive(fin, answered, gone));
     assert_lines(&run, &near, &ours);

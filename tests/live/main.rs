@@ -46,5 +46,6 @@ mod origin;
 mod programs;
 mod recording;
 mod session;
+mod timewait;
 mod unanswered;
 mod usage;
