@@ -21,15 +21,17 @@ mod end;
 mod entry;
 mod seen;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use tcpstate_common::state::TcpState;
 
 use super::{Change, Tracker};
 use crate::decode::{KtimeNs, Minisocket as Event, MinisocketEvent as What, SockAddr64};
 
-pub(super) use begin::{Past, without_minisocket};
+pub(super) use begin::{Heir, Past};
 pub(super) use entry::Minisocket;
-pub(super) use table::{Begin, Minisockets};
+pub(super) use table::Minisockets;
 
 /// How much later something can be that happens in the same call of the kernel:
 /// only interrupts can come between.
