@@ -89,11 +89,11 @@ impl Minisockets {
         self.map.len() + self.nameless.len()
     }
 
-    /// Memory of the queues, in items.
+    /// What the queues have room for.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         let queues = self.begins_due.capacity() + self.stops_due.capacity();
-        queues + self.begins.capacity() + self.stops.capacity()
+        queues + self.begins.allocation_size() + self.stops.allocation_size()
     }
 
     /// From `at` on, no begin goes unreported.
