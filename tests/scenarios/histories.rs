@@ -8,11 +8,14 @@ use proptest::{
 };
 use tcpstate::{
     decode::{Event, KtimeNs, Record, SweepPhase},
-    track::{Cause, Change, ConnId, Dwell, Follows, Limits, Tracker},
+    track::{Cause, Change, ConnId, Dwell, Limits, Tracker},
 };
 use tcpstate_common::state::TcpState;
 
-use crate::world::{Truth, World};
+use crate::{
+    remnant::Hooks,
+    world::{Truth, World},
+};
 
 /// What happens next, on the host or at the reader.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +39,21 @@ fn op(lossy: bool) -> impl Strategy<Value = Op> {
         Just(0).boxed()
     };
     let ns = prop_oneof![1..100_000_u64, 1_000_000..30_000_000_u64];
-    let act = (0..4_usize, any::<u8>(), ns, lost);
+    let act = (0..6_usize, any::<u8>(), ns, lost);
     prop_oneof![
         20 => act.prop_map(|(index, choice, ns, lost)| Op::Act(index, choice, ns, lost)),
         3 => Just(Op::Read),
         1 => Just(Op::Walk),
         1 => Just(Op::BrokenWalk),
+    ]
+}
+
+fn hooks() -> impl Strategy<Value = Hooks> {
+    prop_oneof![
+        Just(Hooks::None),
+        Just(Hooks::Calls),
+        Just(Hooks::Timers),
+        Just(Hooks::TimersWithoutAddresses),
     ]
 }
 
@@ -55,10 +67,10 @@ struct Session {
 
 impl Session {
     /// Runs `unseen` before anybody traces, then traces `seen` to the end.
-    fn of(unseen: &[Op], seen: &[Op]) -> Self {
+    fn of(hooks: Hooks, unseen: &[Op], seen: &[Op]) -> Self {
         let mut session = Self {
-            world: World::default(),
-            tracker: Tracker::new(Limits::default(), Follows::default()),
+            world: World::with(hooks),
+            tracker: Tracker::new(Limits::default(), hooks.follows()),
             changes: Vec::new(),
             walks: HashMap::new(),
         };
@@ -143,7 +155,7 @@ impl Session {
     /// The change that `line` is about, if it is about one.
     fn truth(&self, line: &Change) -> &Truth {
         let mut truths = self.world.truths.iter();
-        let found = truths.find(|truth| truth.sk == line.conn.sk && truth.at == line.at);
+        let found = truths.find(|truth| truth.is_told_by(line));
         found.unwrap_or_else(|| panic!("nothing happened then: {line:?}"))
     }
 
@@ -196,12 +208,23 @@ impl Session {
 
     /// A walk that did not see a socket says where its connection is.
     fn check_unseen(&self, line: &Change) {
-        let then = &self.walks[&line.at];
+        assert_eq!(line.dwell, Dwell::Unknown);
         let life = line.tuple.lport.wrapping_sub(10_000);
+        let Some(then) = self.walks.get(&line.at) else {
+            return self.check_ended(line, life);
+        };
         let mut lives = then.iter().filter(|(number, _)| *number == life);
         let (_, minisocket) = lives.next().unwrap_or_else(|| panic!("{line:?}"));
         assert_eq!(line.new, minisocket.unwrap_or(TcpState::Close), "{line:?}");
-        assert_eq!(line.dwell, Dwell::Unknown);
+    }
+
+    /// Another minisocket at its address said that it is over.
+    fn check_ended(&self, line: &Change, life: u16) {
+        let mut truths = self.world.truths.iter();
+        let ended = truths.any(|truth| {
+            truth.life.number == life && truth.new == Some(TcpState::Close) && truth.at <= line.at
+        });
+        assert!(ended && line.new == TcpState::Close, "{line:?}");
     }
 
     fn check_connection(&self, lines: &[&Change]) {
@@ -228,7 +251,7 @@ impl Session {
         let truths = self.world.truths.iter();
         for truth in truths.filter(|truth| truth.at > since && truth.new.is_some()) {
             let mut lines = self.changes.iter();
-            let line = lines.find(|line| line.conn.sk == truth.sk && line.at == truth.at);
+            let line = lines.find(|line| truth.is_told_by(line));
             let line = line.unwrap_or_else(|| panic!("no line: {truth:?}"));
             assert_eq!(line.cause, truth.cause, "{line:?}");
             assert_eq!(line.tuple, truth.life.tuple(), "{line:?}");
@@ -260,18 +283,20 @@ proptest! {
 
     #[test]
     fn whatever_is_lost_no_line_is_wrong(
+        hooks in hooks(),
         unseen in vec(op(false), 0..20),
         seen in vec(op(true), 0..150),
     ) {
-        Session::of(&unseen, &seen).check();
+        Session::of(hooks, &unseen, &seen).check();
     }
 
     #[test]
     fn without_loss_every_change_has_its_line_with_all_that_can_be_known(
+        hooks in hooks(),
         unseen in vec(op(false), 0..20),
         seen in vec(op(false), 0..150),
     ) {
-        let session = Session::of(&unseen, &seen);
+        let session = Session::of(hooks, &unseen, &seen);
         session.check();
         let mut walks: Vec<_> = session.walks.keys().copied().collect();
         walks.sort_unstable();

@@ -9,6 +9,7 @@
 mod answer;
 mod course;
 mod histories;
+mod remnant;
 mod soup;
 mod step;
 mod world;

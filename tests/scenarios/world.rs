@@ -7,18 +7,22 @@ use std::collections::VecDeque;
 
 use tcpstate::{
     decode::{Event, How, KtimeNs, Record, Snapshot, SockAddr64, SocketKind, Transition},
-    track::Cause,
+    track::{Cause, Change, Dwell},
 };
 use tcpstate_common::{
     record::{Task, Tuple, how},
     state::TcpState::{self, *},
 };
 
-use crate::course::{Step, next};
+use crate::{
+    course::{Step, next},
+    remnant::{Hooks, Remnant},
+};
 
 /// One connection, numbered; its process and its ports follow from the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Life {
+    /// From 1.
     pub(crate) number: u16,
     pub(crate) accepted: bool,
     server: bool,
@@ -66,6 +70,19 @@ pub(crate) struct Truth {
     pub(crate) cause: Option<Cause>,
 }
 
+impl Truth {
+    /// Whether `line` is about it. The first address of a connection is not
+    /// always known; no two things happen at the same time. Of a FIN that came
+    /// unseen for a minisocket, the line says when at the latest.
+    pub(crate) fn is_told_by(&self, line: &Change) -> bool {
+        let minisocket = line.kind == SocketKind::Minisocket;
+        let same = self.sk == line.conn.sk || minisocket && self.life.tuple() == line.tuple;
+        let fin = minisocket && (self.old, self.new) == (FinWait2, Some(TimeWait));
+        let unseen = fin && line.new == TimeWait && line.dwell == Dwell::Unknown;
+        same && (self.at == line.at || unseen && self.at < line.at)
+    }
+}
+
 /// A socket that exists.
 #[derive(Clone, Copy, Debug)]
 struct Socket {
@@ -79,7 +96,8 @@ struct Socket {
 pub(crate) struct World {
     now: u64,
     sockets: [Option<Socket>; 4],
-    minisockets: Vec<(Life, TcpState)>,
+    pub(crate) hooks: Hooks,
+    pub(crate) minisockets: Vec<Remnant>,
     lives: u16,
     /// What the loss counter says.
     pub(crate) lost: u16,
@@ -94,6 +112,13 @@ pub(crate) struct World {
 }
 
 impl World {
+    pub(crate) fn with(hooks: Hooks) -> Self {
+        Self {
+            hooks,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn now(&self) -> KtimeNs {
         KtimeNs(self.now)
     }
@@ -111,8 +136,14 @@ impl World {
         };
         let sockets = self.sockets.iter().enumerate().filter_map(named);
         let minisockets = self.minisockets.iter();
-        let carried_on =
-            minisockets.map(|&(life, state)| self.seen(None, life, state, SocketKind::Minisocket));
+        let carried_on = minisockets.map(|it| {
+            let tw = self.hooks.walk_tells_addresses().then_some(it.tw);
+            let mut record = self.seen(tw, it.life, it.state, SocketKind::Minisocket);
+            if let Event::Snapshot(seen) = &mut record.event {
+                seen.inode = it.left_ms(self.now()).into();
+            }
+            record
+        });
         sockets.chain(carried_on).collect()
     }
 
@@ -132,8 +163,8 @@ impl World {
     /// Whether the connection is over and in no table of the kernel.
     pub(crate) fn minisocket(&self, life: Life) -> Option<TcpState> {
         let mut found = self.minisockets.iter();
-        let same = found.find(|(known, _)| known.number == life.number);
-        same.map(|(_, state)| *state)
+        let same = found.find(|known| known.life.number == life.number);
+        same.map(|known| known.state)
     }
 
     fn seen(
@@ -161,7 +192,7 @@ impl World {
     }
 
     /// Puts a record into the ring, or loses it.
-    fn report(&mut self, event: Event, lose: &mut impl FnMut() -> bool) {
+    pub(crate) fn report(&mut self, event: Event, lose: &mut impl FnMut() -> bool) {
         if self.silent {
             return;
         }
@@ -179,7 +210,10 @@ impl World {
 
     /// Lets the socket at `index` do one thing that the kernel allows.
     pub(crate) fn act(&mut self, index: usize, choice: u8, mut lose: impl FnMut() -> bool) {
-        let Some(socket) = self.sockets[index] else {
+        let Some(place) = self.sockets.get(index) else {
+            return self.act_on_minisocket(index - self.sockets.len(), choice, &mut lose);
+        };
+        let Some(socket) = *place else {
             return self.open(index, choice, &mut lose);
         };
         if socket.state == Close {
@@ -256,6 +290,14 @@ impl World {
         if let Some(event) = step.before {
             self.report(event, lose);
         }
+        let carried_on = match step.truth {
+            Some(TimeWait) => Some(TimeWait),
+            None => Some(FinWait2),
+            _ => None,
+        };
+        let refused = carried_on.is_some_and(|state| {
+            !self.hand_over(address(index), socket.life, state, socket.since, lose)
+        });
         let event = Transition {
             sk: address(index),
             netns: 1,
@@ -271,18 +313,15 @@ impl World {
             at: self.now(),
             life: socket.life,
             old: socket.state,
-            new: step.truth,
+            new: if refused { Some(Close) } else { step.truth },
             since: Some(socket.since),
-            cause: step.cause,
+            cause: if refused {
+                Some(Cause::EvictedLimit)
+            } else {
+                step.cause
+            },
         });
         self.report(Event::Transition(event), lose);
-        let carried_on = match step.truth {
-            Some(TimeWait) => Some(TimeWait),
-            None => Some(FinWait2),
-            _ => None,
-        };
-        self.minisockets
-            .extend(carried_on.map(|state| (socket.life, state)));
         self.sockets[index] = Some(Socket {
             state: step.new,
             since: self.now(),

@@ -22,6 +22,8 @@ pub(super) enum Ending {
     /// A minisocket took over in the state that the socket had, `FIN_WAIT2`:
     /// nothing that a user would call a change.
     Orphaned,
+    /// Whether a minisocket took over is not known, so nothing is said.
+    Doubtful,
 }
 
 impl Ending {

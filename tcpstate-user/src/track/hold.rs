@@ -94,6 +94,10 @@ pub(super) fn end_line(
             counters.handed_over += 1;
             return None;
         }
+        Ending::Doubtful => {
+            counters.ended_unseen += 1;
+            return None;
+        }
     }
     Some(line)
 }

@@ -161,6 +161,7 @@ impl Tracker {
     /// neither: the user side writes them, ahead of what is still in the ring.
     fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
         self.note_lost(record.lost);
+        self.minisockets.note_gap(record.at, self.generation);
         self.settle_resets(record.at, out);
         self.settle_minisockets(record.at, out);
         self.pass_walk(record.at, out);

@@ -10,7 +10,7 @@ use super::{
     cause::{Closing, Ending, Verdict, of_close, of_step},
     entry::{Entry, Generation},
     hold::{Holds, Wait, end_line},
-    minisocket::{Past, without_minisocket},
+    minisocket::{Heir, Past},
     table::{Relation, is_birth},
     tuple::contradicts,
 };
@@ -22,12 +22,12 @@ impl Tracker {
             return self.same_state(at, event, out);
         }
         let generation = self.generation;
-        let begin = self.claim(event);
+        let heir = self.heir(at, event);
         let full = self.is_full();
         let counters = &mut self.counters;
         let reached = self.table.reach(at, event, generation, full, counters);
         let Some((entry, relation)) = reached else {
-            if let Some(begin) = begin {
+            if let Heir::Begun(begin) = heir {
                 self.begun_from_nowhere(&begin, out);
             }
             return;
@@ -42,15 +42,14 @@ impl Tracker {
             }
         };
         let past = Past::of(entry, event, dwell);
-        let refused = self.minisockets.watches(at) && begin.is_none() && dwell != Dwell::Unknown;
-        let verdict = verdict(entry, event, dwell, self.follows.begins && refused);
+        let verdict = heir.amend(verdict(entry, event, dwell));
         entry.enter(at, event, generation);
         if let Some(process) = opener(event) {
             entry.origin = Some(process);
         }
         release(entry, &mut self.holds, generation, &mut self.counters, out);
         let line = line(entry, at, event, dwell);
-        if let Some(begin) = begin {
+        if let Heir::Begun(begin) = heir {
             self.hand_over(&begin, &past, out);
         } else if let Some(wait) = wait(verdict, entry, event) {
             entry.held = self.holds.hold(event.sk, line, wait, generation);
@@ -111,16 +110,11 @@ pub(super) fn release(
     }
 }
 
-/// `entry` is the socket before `event`. `refused`: no minisocket takes over.
-fn verdict(entry: &Entry, event: &Transition, dwell: Dwell, refused: bool) -> Verdict {
+/// `entry` is the socket before `event`.
+fn verdict(entry: &Entry, event: &Transition, dwell: Dwell) -> Verdict {
     if event.new == TcpState::Close {
         let has_gap = dwell == Dwell::Unknown;
-        let verdict = of_close(&Closing::of(entry, event, has_gap));
-        return if refused {
-            without_minisocket(verdict)
-        } else {
-            verdict
-        };
+        return of_close(&Closing::of(entry, event, has_gap));
     }
     Verdict::Known(Ending::AsReported(of_step(entry, event)))
 }

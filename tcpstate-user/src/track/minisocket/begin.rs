@@ -2,7 +2,11 @@
 
 use tcpstate_common::state::TcpState;
 
-use super::{Begin, Minisocket, entry::Origins, table::Again};
+use super::{
+    Minisocket,
+    entry::Origins,
+    table::{Again, Begin},
+};
 use crate::{
     decode::{KtimeNs, Minisocket as Event, SockAddr64, Transition},
     track::{
@@ -51,6 +55,44 @@ impl Past {
             dwell,
             cause: Some(cause),
             ..self.line
+        }
+    }
+}
+
+/// Who takes a connection over, as far as it is known when its full socket goes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::track) enum Heir {
+    /// Nobody, or nobody follows that.
+    NotFollowed,
+    /// The minisocket that began.
+    Begun(Begin),
+    /// None began, though every begin is reported: the kernel refused it.
+    Refused,
+    /// None began that was reported, but one may have been missed.
+    Doubtful,
+}
+
+impl Heir {
+    /// What `verdict` means that was reached without knowing of the heir.
+    pub(in crate::track) fn amend(&self, verdict: Verdict) -> Verdict {
+        let amended = match self {
+            Self::NotFollowed | Self::Begun(_) => return verdict,
+            Self::Refused => Ending::AsReported(Some(Cause::EvictedLimit)),
+            Self::Doubtful => Ending::Doubtful,
+        };
+        let ending = |ending| match ending {
+            Ending::TimeWait(_) | Ending::Orphaned => amended,
+            other => other,
+        };
+        match verdict {
+            Verdict::Known(known) => Verdict::Known(ending(known)),
+            Verdict::Awaits {
+                otherwise,
+                outlives_socket,
+            } => Verdict::Awaits {
+                otherwise: ending(otherwise),
+                outlives_socket,
+            },
         }
     }
 }
@@ -137,11 +179,20 @@ impl Tracker {
         }
     }
 
-    /// The begin that belongs to `event`, if that is a hand-over.
-    pub(in crate::track) fn claim(&mut self, event: &Transition) -> Option<Begin> {
-        if !hands_over(event) {
-            return None;
+    /// Who takes over from the full socket of `event`, if that is a hand-over.
+    pub(in crate::track) fn heir(&mut self, at: KtimeNs, event: &Transition) -> Heir {
+        if !self.follows.begins || !hands_over(event) {
+            return Heir::NotFollowed;
         }
+        match self.claim(event) {
+            Some(begin) => Heir::Begun(begin),
+            None if self.minisockets.watches(at) => Heir::Refused,
+            None => Heir::Doubtful,
+        }
+    }
+
+    /// The begin that belongs to a hand-over.
+    fn claim(&mut self, event: &Transition) -> Option<Begin> {
         let mut key = (event.netns, event.tuple);
         if !is_complete(&event.tuple, event.old)
             && let Some(entry) = self.table.get_mut(event.sk)
@@ -213,24 +264,5 @@ impl Tracker {
             known.entered = Entered::Before;
             self.finish_certain(tw, out);
         }
-    }
-}
-
-/// What is known of what looks like a hand-over when every begin is reported
-/// and there was none: the kernel refused the minisocket.
-pub(in crate::track) fn without_minisocket(verdict: Verdict) -> Verdict {
-    let ending = |ending| match ending {
-        Ending::TimeWait(_) | Ending::Orphaned => Ending::AsReported(Some(Cause::EvictedLimit)),
-        other => other,
-    };
-    match verdict {
-        Verdict::Known(known) => Verdict::Known(ending(known)),
-        Verdict::Awaits {
-            otherwise,
-            outlives_socket,
-        } => Verdict::Awaits {
-            otherwise: ending(otherwise),
-            outlives_socket,
-        },
     }
 }

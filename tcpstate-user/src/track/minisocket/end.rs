@@ -34,7 +34,10 @@ fn state_at(known: &Minisocket, event: &Event) -> TcpState {
 
 impl Tracker {
     /// `timer_cancel`: it ends, or its timer has run out, or is started again.
-    pub(super) fn stopped(&mut self, at: KtimeNs, event: &Event) {
+    pub(super) fn stopped(&mut self, at: KtimeNs, event: &Event, out: &mut Vec<Change>) {
+        if self.is_another(at, event, out) {
+            return;
+        }
         let tw = event.tw;
         let Some(known) = self.minisockets.map.get_mut(&tw) else {
             return;

@@ -21,15 +21,17 @@ mod end;
 mod entry;
 mod seen;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use tcpstate_common::state::TcpState;
 
 use super::{Change, Tracker};
 use crate::decode::{KtimeNs, Minisocket as Event, MinisocketEvent as What, SockAddr64};
 
-pub(super) use begin::{Past, without_minisocket};
+pub(super) use begin::{Heir, Past};
 pub(super) use entry::Minisocket;
-pub(super) use table::{Begin, Minisockets};
+pub(super) use table::Minisockets;
 
 /// How much later something can be that happens in the same call of the kernel:
 /// only interrupts can come between.
@@ -78,7 +80,7 @@ impl Tracker {
             What::Begun => {}
             What::Armed => self.armed(at, event, out),
             What::Handled { flags } => self.handled(at, event, flags, out),
-            What::Stopped => self.stopped(at, event),
+            What::Stopped => self.stopped(at, event, out),
             What::Expired => self.expired(at, event, out),
             What::Ended { caller } => self.ended(at, event, caller, out),
             What::Destroyed => self.minisocket_destroyed(at, event, out),

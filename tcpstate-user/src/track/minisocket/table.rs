@@ -78,8 +78,10 @@ pub(in crate::track) struct Minisockets {
     stops_due: VecDeque<(KtimeNs, SockAddr64)>,
     pub(super) resets: Resets,
     pub(super) connects: Connects,
-    /// Since when every hand-over has its begin, if it has one.
+    /// Since when begins are reported.
     watched_since: Option<KtimeNs>,
+    /// The last gap, and the first record after it.
+    gap: (Generation, KtimeNs),
 }
 
 impl Minisockets {
@@ -87,14 +89,31 @@ impl Minisockets {
         self.map.len() + self.nameless.len()
     }
 
+    /// What the queues have room for.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        let queues = self.begins_due.capacity() + self.stops_due.capacity();
+        queues + self.begins.allocation_size() + self.stops.allocation_size()
+    }
+
     /// From `at` on, no begin goes unreported.
     pub(in crate::track) fn watch(&mut self, at: KtimeNs) {
         self.watched_since.get_or_insert(at);
     }
 
-    /// Whether a begin at `at` would have been reported.
+    /// Notes which gap was the last before a record of `at`.
+    pub(in crate::track) fn note_gap(&mut self, at: KtimeNs, generation: Generation) {
+        if self.gap.0 != generation {
+            self.gap = (generation, at);
+        }
+    }
+
+    /// Whether the begin that belongs to a hand-over at `at` was reported, if
+    /// there was one: nothing was lost since it could have been.
     pub(in crate::track) fn watches(&self, at: KtimeNs) -> bool {
-        self.watched_since.is_some_and(|since| since <= at)
+        let (last, told) = self.gap;
+        let whole = last == Generation(0) || at.since(told) >= BEGIN_NS;
+        whole && self.watched_since.is_some_and(|since| since <= at)
     }
 
     /// Moves what a walk saw without an address to `tw`, if it is not younger
