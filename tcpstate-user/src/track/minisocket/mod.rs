@@ -116,9 +116,13 @@ impl Tracker {
 
     /// A minisocket whose end was not seen is over by `at`.
     fn end_unseen(&mut self, tw: SockAddr64, at: KtimeNs, out: &mut Vec<Change>) {
-        if self.minisockets.stops.contains_key(&tw) {
+        if let Some(known) = self.minisockets.map.get_mut(&tw) {
+            known.disown();
+        }
+        if self.is_stopped(tw) {
             return self.finish_stop(tw, out);
         }
+        self.minisockets.stops.remove(&tw);
         let Some(mut known) = self.minisockets.map.remove(&tw) else {
             return;
         };
