@@ -57,7 +57,7 @@ fn is_substate(state: TcpState) -> bool {
 fn in_time_wait_by(at: KtimeNs, left_ms: u64) -> Option<KtimeNs> {
     let past_ms = TIME_WAIT_MS.checked_sub(left_ms)?;
     let began = at.0.checked_sub(past_ms * 1_000_000)?;
-    Some(KtimeNs(at.0.min(began + JIFFY_NS)))
+    Some(KtimeNs(at.0.min(began.saturating_add(JIFFY_NS))))
 }
 
 impl Tracker {
