@@ -32,6 +32,11 @@ type Case<'a> = (Vec<String>, Box<dyn Fn(&Side) -> bool + 'a>);
 
 #[test]
 fn a_filter_lets_whole_connections_through_with_unchanged_times_and_nothing_else() {
+    // Nobody else's socket has the same ports there.
+    Netns::new().enter(filter_by_socket);
+}
+
+fn filter_by_socket() {
     // The ports must be known before the traces start.
     let reserve = || crate::net::bound("127.0.0.1:0".parse().unwrap());
     let (lport, rport) = (reserve(), reserve());
