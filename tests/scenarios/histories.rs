@@ -271,7 +271,7 @@ impl Session {
 
 fn cases() -> ProptestConfig {
     ProptestConfig {
-        cases: 500,
+        cases: 1_000,
         // The failing history is printed; it becomes a scenario.
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -76,7 +76,11 @@ impl Truth {
     /// unseen for a minisocket, the line says when at the latest.
     pub(crate) fn is_told_by(&self, line: &Change) -> bool {
         let minisocket = line.kind == SocketKind::Minisocket;
-        let same = self.sk == line.conn.sk || minisocket && self.life.tuple() == line.tuple;
+        let same = if minisocket {
+            self.life.tuple() == line.tuple
+        } else {
+            self.sk == line.conn.sk
+        };
         let fin = minisocket && (self.old, self.new) == (FinWait2, Some(TimeWait));
         let unseen = fin && line.new == TimeWait && line.dwell == Dwell::Unknown;
         same && (self.at == line.at || unseen && self.at < line.at)

@@ -234,6 +234,16 @@ fn a_transition_has_exactly_the_documented_keys() {
         keys(&json(&named(b"\xff"))),
         sorted(&format!("{documented} comm_hex"))
     );
+    let minisocket = Change {
+        kind: SocketKind::Minisocket,
+        rearmed: 3,
+        ..close_wait()
+    };
+    assert_eq!(
+        keys(&json(&minisocket)),
+        sorted(&format!("{documented} rearmed"))
+    );
+    assert_eq!(json(&minisocket)["rearmed"], 3);
 }
 
 #[test]

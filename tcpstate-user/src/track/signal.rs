@@ -44,7 +44,8 @@ impl Tracker {
             return self.minisocket_reset(at, sk, event.reason, out);
         }
         let Some(entry) = self.table.get_mut(sk) else {
-            return;
+            // A minisocket may be known whose address is not.
+            return self.minisocket_reset(at, sk, event.reason, out);
         };
         let waits = entry.held.and_then(|key| self.holds.get_mut(key));
         if let Some(held) = waits

@@ -110,6 +110,7 @@ impl Tracker {
         }
         let key = (event.netns, event.tuple);
         self.make_way(at, event.tw, &key, out);
+        self.minisockets.resets.forget(event.tw);
         let mut begin = Begin {
             at,
             state: event.substate,
@@ -223,7 +224,12 @@ impl Tracker {
         };
         known.conn = past.line.conn;
         known.origin = past.line.origin;
+        let awaited = known.origins == Origins::Awaited;
         known.origins = Origins::Counted;
+        // Otherwise a walk was ahead, and knows it only as it is by now.
+        if !awaited {
+            return;
+        }
         if known.state == TcpState::TimeWait {
             out.push(past.line(known.since));
         } else if let Some((since, entered)) = past.since {
@@ -260,8 +266,7 @@ impl Tracker {
             return;
         };
         if known.origins == Origins::Awaited && known.conn.birth == begin.at {
-            known.origins = Origins::Unknown;
-            known.entered = Entered::Before;
+            known.disown();
             self.finish_certain(tw, out);
         }
     }

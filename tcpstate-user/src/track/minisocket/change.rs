@@ -41,7 +41,7 @@ impl Tracker {
             self.minisockets.resets.note(at, tw, cause, None);
         }
         // After the end its memory may be another's already.
-        if self.minisockets.stops.contains_key(&event.tw) {
+        if self.is_stopped(event.tw) {
             if flags & RST != 0 {
                 self.stopped_by_reset(event.tw, Cause::ResetReceived, None, out);
             }

@@ -1,6 +1,8 @@
 //! What tells why a minisocket ended, when its end itself does not: segments
 //! that it was handling, resets that it sent, connections that have its tuple.
 
+use std::collections::VecDeque;
+
 use tcpstate_common::state::TcpState;
 
 use super::SAME_CALL_NS;
@@ -28,8 +30,7 @@ struct Reset {
 /// The last resets that minisockets sent or got.
 #[derive(Debug, Default)]
 pub(in crate::track) struct Resets {
-    last: Vec<Reset>,
-    next: usize,
+    last: VecDeque<Reset>,
 }
 
 impl Resets {
@@ -41,12 +42,17 @@ impl Resets {
             cause,
             reason,
         };
-        put(&mut self.last, &mut self.next, RESETS, reset);
+        put(&mut self.last, RESETS, reset);
+    }
+
+    /// Another minisocket begins at `tw`.
+    pub(super) fn forget(&mut self, tw: SockAddr64) {
+        self.last.retain(|reset| reset.tw != tw);
     }
 
     /// The reset of `tw` in the call in which it ended at `at`, with its reason.
     pub(super) fn of(&self, at: KtimeNs, tw: SockAddr64) -> Option<(Cause, Option<u32>)> {
-        let mut resets = self.last.iter().filter(|reset| reset.tw == tw);
+        let mut resets = self.last.iter().rev().filter(|reset| reset.tw == tw);
         let found = resets.find(|reset| at.since(reset.at) < SAME_CALL_NS);
         found.map(|reset| (reset.cause, reset.reason))
     }
@@ -62,19 +68,13 @@ struct Connect {
 /// The last calls of `connect()`.
 #[derive(Debug, Default)]
 pub(in crate::track) struct Connects {
-    last: Vec<Connect>,
-    next: usize,
+    last: VecDeque<Connect>,
 }
 
 impl Connects {
     /// Notes a call. The local port is 0 while the kernel has not chosen one.
     fn note(&mut self, at: KtimeNs, pid: u32, key: Key) {
-        put(
-            &mut self.last,
-            &mut self.next,
-            CONNECTS,
-            Connect { at, pid, key },
-        );
+        put(&mut self.last, CONNECTS, Connect { at, pid, key });
     }
 
     /// Whether process `pid` is connecting at `at` and may have come across the
@@ -93,15 +93,11 @@ impl Connects {
 }
 
 /// Puts `item` in the place of the oldest once there are `most`.
-fn put<T>(last: &mut Vec<T>, next: &mut usize, most: usize, item: T) {
-    if last.len() < most {
-        last.push(item);
-        return;
+fn put<T>(last: &mut VecDeque<T>, most: usize, item: T) {
+    if last.len() >= most {
+        last.pop_front();
     }
-    if let Some(oldest) = last.get_mut(*next) {
-        *oldest = item;
-    }
-    *next = (*next + 1) % most;
+    last.push_back(item);
 }
 
 impl Tracker {

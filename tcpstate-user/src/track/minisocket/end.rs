@@ -97,7 +97,7 @@ impl Tracker {
         event: &Event,
         out: &mut Vec<Change>,
     ) {
-        if self.minisockets.stops.contains_key(&event.tw) {
+        if self.is_stopped(event.tw) {
             return self.conclude_stop(event.tw, out);
         }
         self.end_by(at, event, out, |_, _| (None, None));
@@ -137,6 +137,7 @@ impl Tracker {
         out: &mut Vec<Change>,
     ) {
         if let Some(stop) = self.minisockets.stops.get_mut(&tw)
+            && stop.generation == self.generation
             && !stop.certain
         {
             stop.cause = Some(cause);
@@ -153,6 +154,9 @@ impl Tracker {
         reason: Option<u32>,
         out: &mut Vec<Change>,
     ) {
+        if !self.keeps_minisockets() {
+            return;
+        }
         let cause = Cause::ResetSent;
         self.minisockets.resets.note(at, tw, cause, reason);
         self.stopped_by_reset(tw, cause, reason, out);
@@ -161,13 +165,19 @@ impl Tracker {
     /// Nothing followed the stop of its timer: it has ended by that, unless
     /// what followed was lost.
     pub(super) fn settle_stop(&mut self, tw: SockAddr64, out: &mut Vec<Change>) {
-        let generation = self.generation;
-        let stop = self.minisockets.stops.get(&tw);
-        if stop.is_some_and(|stop| stop.generation == generation) {
+        if self.is_stopped(tw) {
             self.conclude_stop(tw, out);
         } else {
             self.minisockets.stops.remove(&tw);
         }
+    }
+
+    /// Whether the last that is known of it is that its timer was stopped. What
+    /// followed that may have been lost: a new start as well as another one's
+    /// life at its address.
+    pub(super) fn is_stopped(&self, tw: SockAddr64) -> bool {
+        let stop = self.minisockets.stops.get(&tw);
+        stop.is_some_and(|stop| stop.certain || stop.generation == self.generation)
     }
 
     /// It has ended as its stop says; that is written once its connection is

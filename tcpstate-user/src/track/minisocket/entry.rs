@@ -113,6 +113,15 @@ impl Minisocket {
         };
     }
 
+    /// Nobody hands over to it any more: it was there before, if what was taken
+    /// for its begin was a start of its timer.
+    pub(super) fn disown(&mut self) {
+        if self.origins == Origins::Awaited {
+            self.origins = Origins::Unknown;
+            self.entered = Entered::Before;
+        }
+    }
+
     /// Whether something may have happened to it that was not seen.
     pub(in crate::track) fn is_suspect(&self, generation: Generation) -> bool {
         self.generation < generation
@@ -123,8 +132,14 @@ impl Minisocket {
         self.from_snapshot && at < self.heard
     }
 
+    /// A walk saw it as it was known.
+    pub(super) fn vouched_up_to(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
     /// Starts the interval anew with what a walk saw.
     pub(super) fn confirm(&mut self, at: KtimeNs, seen: &Snapshot, generation: Generation) {
+        self.disown();
         self.state = seen.state;
         self.since = since(at, seen);
         self.heard = at;

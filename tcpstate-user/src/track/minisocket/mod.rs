@@ -57,7 +57,7 @@ fn is_substate(state: TcpState) -> bool {
 fn in_time_wait_by(at: KtimeNs, left_ms: u64) -> Option<KtimeNs> {
     let past_ms = TIME_WAIT_MS.checked_sub(left_ms)?;
     let began = at.0.checked_sub(past_ms * 1_000_000)?;
-    Some(KtimeNs(at.0.min(began + JIFFY_NS)))
+    Some(KtimeNs(at.0.min(began.saturating_add(JIFFY_NS))))
 }
 
 impl Tracker {
@@ -116,9 +116,13 @@ impl Tracker {
 
     /// A minisocket whose end was not seen is over by `at`.
     fn end_unseen(&mut self, tw: SockAddr64, at: KtimeNs, out: &mut Vec<Change>) {
-        if self.minisockets.stops.contains_key(&tw) {
+        if let Some(known) = self.minisockets.map.get_mut(&tw) {
+            known.disown();
+        }
+        if self.is_stopped(tw) {
             return self.finish_stop(tw, out);
         }
+        self.minisockets.stops.remove(&tw);
         let Some(mut known) = self.minisockets.map.remove(&tw) else {
             return;
         };

@@ -45,7 +45,6 @@ impl Tracker {
             return;
         };
         if at > known.heard
-            && known.origins != Origins::Awaited
             && known.is_suspect(vouched)
             && !repair(known, at, seen, vouched)
             && let Some(walk) = &mut self.walk
@@ -115,7 +114,10 @@ impl Tracker {
 fn repair(known: &mut Minisocket, at: KtimeNs, seen: &Snapshot, vouched: Generation) -> bool {
     let same =
         (known.netns, known.tuple) == (seen.netns, seen.tuple) && leads_to(known.state, seen.state);
-    if same {
+    if same && known.origins == Origins::Awaited && known.state == seen.state {
+        // Its begin was seen, if that is what it was; its claim will tell.
+        known.vouched_up_to(vouched);
+    } else if same {
         known.confirm(at, seen, vouched);
     }
     same
