@@ -25,13 +25,30 @@ pub(crate) struct Kernel {
     /// Package names; `*` stands for digits and dots, the same ones in each. The
     /// highest that the archive has is taken: older ones disappear from it.
     packages: &'static [&'static str],
+    /// Whether `cargo xtask test` boots it; `cargo xtask vm` boots all.
+    pub(crate) every_run: bool,
 }
 
-pub(crate) const KERNELS: &[Kernel] = &[Kernel {
-    version: "6.1",
-    suites: &["bookworm", "bookworm-security"],
-    packages: &["linux-image-6.1.0-*-cloud-amd64"],
-}];
+pub(crate) const KERNELS: &[Kernel] = &[
+    Kernel {
+        version: "5.10",
+        suites: &["bullseye-security"],
+        packages: &["linux-image-5.10.0-*-cloud-amd64"],
+        every_run: false,
+    },
+    Kernel {
+        version: "6.1",
+        suites: &["bookworm", "bookworm-security"],
+        packages: &["linux-image-6.1.0-*-cloud-amd64"],
+        every_run: true,
+    },
+    Kernel {
+        version: "6.12",
+        suites: &["trixie", "trixie-security"],
+        packages: &["linux-image-6.12.*+deb13-cloud-amd64"],
+        every_run: false,
+    },
+];
 
 /// Modules that the tests use, unless the kernel has them built in.
 const MODULES: &[&str] = &["inet_diag", "tcp_diag", "veth", "tun"];
