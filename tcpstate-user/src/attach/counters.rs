@@ -54,6 +54,22 @@ impl CounterMap {
 
     /// The totals; `recursion` over all programs that are loaded.
     pub(super) fn read(&self, ebpf: &Ebpf) -> Result<Totals> {
+        // Misses before rescues: what is missed in between and rescued must not
+        // look like a loss.
+        let (mut transitions, mut others) = (0, 0);
+        for (name, program) in ebpf.programs() {
+            let Ok(program) = program.fd() else {
+                continue;
+            };
+            let misses = bpf::recursion_misses(std::os::fd::AsFd::as_fd(program))
+                .context("cannot read a program's statistics")?;
+            match name {
+                TRANSITION => transitions = misses,
+                // What it misses the first one sees.
+                TRANSITION_AGAIN => {}
+                _ => others += misses,
+            }
+        }
         let mut totals = Totals::default();
         for cpu in 0..self.cpus {
             let words = self.map.get(&cpu, 0).context("cannot read the counters")?;
@@ -64,19 +80,7 @@ impl CounterMap {
             totals.filtered += counters.filtered;
             totals.rescued += counters.rescued;
         }
-        for (name, program) in ebpf.programs() {
-            let Ok(program) = program.fd() else {
-                continue;
-            };
-            let misses = bpf::recursion_misses(std::os::fd::AsFd::as_fd(program))
-                .context("cannot read a program's statistics")?;
-            totals.recursion += match name {
-                TRANSITION => misses.saturating_sub(totals.rescued),
-                // What it misses the first one sees.
-                TRANSITION_AGAIN => 0,
-                _ => misses,
-            };
-        }
+        totals.recursion = transitions.saturating_sub(totals.rescued) + others;
         Ok(totals)
     }
 }

@@ -146,7 +146,7 @@ impl<W: Write> Live<W> {
     /// none, and the mark may look like the one before. Recursion leaves none.
     fn notice_gaps(&mut self, more: bool) -> Result<()> {
         let totals = self.session.counters()?;
-        if totals.recursion != self.known.recursion
+        if totals.recursion > self.known.recursion
             || totals.ring_full - self.known.ring_full >= LOST_WRAPS
         {
             self.pipeline.gap();
