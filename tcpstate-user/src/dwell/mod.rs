@@ -20,6 +20,9 @@ mod census;
 mod key;
 mod times;
 
+#[cfg(test)]
+mod tests;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tcpstate_common::state::TcpState;
@@ -32,9 +35,9 @@ pub use times::{DECADES, Exact, QUANTILE_ERROR};
 
 use self::times::Times;
 
-/// Groups with times of their own. One costs up to 190 KB (of a stay of a year;
-/// 110 KB of one of a minute), so all of them some 150 MB. What belongs to
-/// another is counted in the one that is [`Key::is_rest`] of its state.
+/// Groups with times of their own. One costs 110 KB when the longest stay was a
+/// minute and 190 KB when it was a year, so all of them at most 200 MB. What
+/// belongs to another is counted in the one that is [`Key::is_rest`] of its state.
 pub const MAX_GROUPS: usize = 1 << 10;
 
 /// States in the order of a connection's life, that of who closes first before
