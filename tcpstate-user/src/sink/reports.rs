@@ -2,6 +2,9 @@
 //!
 //! Each is one write, so that no reader sees half of one.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
