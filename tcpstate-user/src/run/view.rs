@@ -102,6 +102,11 @@ impl View {
         let Self::Report(filter, report, _) = self else {
             return Ok(());
         };
+        if filter.held() > 0 {
+            tracker.open(at, |open| {
+                filter.learn(open, &mut |passed| report.change(passed));
+            });
+        }
         report.report(&Moment {
             at,
             began,
