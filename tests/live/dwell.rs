@@ -12,10 +12,15 @@ use crate::{
     net::{Conn, Listener},
     ns::Netns,
     tables::wait_state,
-    timewait::{SECOND, SLOT},
     tool::{Done, Tool, run, tcpstate},
     trace::Trace,
 };
+
+const SECOND: u64 = 1_000 * MS;
+
+/// The timer wheel rounds 60 s up, by at most one slot of its level: 5.1 s at
+/// HZ=100, which is the coarsest.
+const SLOT: u64 = 5_200 * MS;
 
 /// What is told of one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use crate::{
     trace::{Finished, Trace, is_of},
 };
 
-pub(crate) const SECOND: u64 = 1_000 * MS;
+const SECOND: u64 = 1_000 * MS;
 
 /// The timer wheel rounds 60 s up, by at most one slot of its level: 5.1 s at
 /// HZ=100, which is the coarsest.
-pub(crate) const SLOT: u64 = 5_200 * MS;
+const SLOT: u64 = 5_200 * MS;
 
 /// As [`SLOT`], for a timer of a second: 8 ticks, which are 80 ms at most; the
 /// rest is for an emulated machine, whose timers are late.
