@@ -36,6 +36,7 @@ mod witness;
 
 mod aborting;
 mod closing;
+mod dwell;
 mod existing;
 mod filters;
 mod flood;
