@@ -129,23 +129,24 @@ fn ended(tw: Sock, by: u8) {
 
 /// `match-proto: void tcp_twsk_destructor(struct sock *sk)`: every end comes
 /// here, that too of a network namespace up to Linux 6.1, where
-/// `inet_twsk_purge` passes none of the functions above.
+/// `inet_twsk_purge` passes none of the functions above; but it is in the stack.
 #[fentry(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_fentry(ctx: FEntryContext) {
-    destroyed(Sock(ctx.arg(0)));
+    let tw: *const c_void = ctx.arg(0);
+    destroyed(Sock(tw as u64), caller::in_stack(ctx.as_ptr()));
 }
 
 /// As [`tw_destroyed_fentry`].
 #[kprobe(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_kprobe(ctx: ProbeContext) {
     if let Some(tw) = ctx.arg(0) {
-        destroyed(Sock(tw));
+        destroyed(Sock(tw), caller::in_stack(ctx.as_ptr()));
     }
 }
 
 #[inline(always)]
-fn destroyed(tw: Sock) {
-    send(tw, 0, [what::DESTROYED, 0], left_ms(tw));
+fn destroyed(tw: Sock, by: u8) {
+    send(tw, 0, [what::DESTROYED, by], left_ms(tw));
 }
 
 /// The minisocket whose `tw_timer` this is.
