@@ -10,8 +10,8 @@
 //! | needed | by | Debian package |
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
-//! | `ip` | `namespaces`, `existing`, `filters`, `flood` | iproute2 |
-//! | `ss` | `existing` | iproute2 |
+//! | `ip` | whatever needs a network namespace | iproute2 |
+//! | `ss` | `existing`, `timewait` | iproute2 |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -24,13 +24,16 @@
     reason = "everything here is a test, and a test may panic"
 )]
 
+mod capture;
 mod clock;
 mod expect;
 mod facts;
+mod families;
 mod lines;
 mod net;
 mod ns;
 mod process;
+mod segment;
 mod tables;
 mod tool;
 mod trace;
@@ -49,5 +52,7 @@ mod programs;
 mod recording;
 mod session;
 mod timewait;
+mod timewait_causes;
+mod timewait_minute;
 mod unanswered;
 mod usage;
