@@ -8,8 +8,9 @@ use std::{fmt, sync::OnceLock};
 use serde::Deserialize;
 
 use crate::{
+    net::Side,
     tool::{run, tcpstate},
-    trace::{Finished, Seen, Trace},
+    trace::{Finished, Seen, Trace, is_of},
 };
 
 /// A kind of hook, as `--hooks` names it.
@@ -126,10 +127,28 @@ impl Families {
 
     /// Waits until the transitions of each so far satisfy `condition`.
     pub(crate) fn until(&mut self, what: &str, condition: impl Fn(&[Seen]) -> bool) {
-        for (family, trace) in &mut self.running {
+        self.find(what, |seen| condition(seen).then_some(()));
+    }
+
+    /// Waits until each has what is wanted in its transitions.
+    pub(crate) fn find<T>(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&[Seen]) -> Option<T>,
+    ) -> Vec<(Family, T)> {
+        let find = |(family, trace): &mut (Family, Trace)| {
             let what = format!("{family}: {what}");
-            trace.until(&what, |seen| condition(seen).then_some(()));
-        }
+            (*family, trace.until(&what, &wanted))
+        };
+        self.running.iter_mut().map(find).collect()
+    }
+
+    /// Waits until `side` has left `state` by the word of each.
+    pub(crate) fn until_leaves(&mut self, side: &Side, state: &str) {
+        self.until(&format!("{side:?} leaves {state}"), |seen| {
+            let mut lines = seen.iter().map(|seen| &seen.line);
+            lines.any(|line| line.old == state && is_of(line, side))
+        });
     }
 
     /// Process ids.

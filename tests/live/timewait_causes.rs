@@ -19,7 +19,7 @@ use crate::{
     tables::{state, wait_gone, wait_state},
     timewait::{
         Case, SECOND, SHORT_SLOT, Story, after, assert_counted, client_in_time_wait, counters,
-        judge, minisockets, orphan, time_wait,
+        judge, minisockets, orphan, small_orphan, time_wait,
     },
 };
 
@@ -31,8 +31,7 @@ const ADDRESSES: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 
 /// A RST from the peer.
 fn reset_received(listener: &Listener) -> Case {
-    let (client, server) = listener.pair();
-    let story = orphan(client, &server);
+    let (story, server) = small_orphan(listener, |_| {});
     let ended = server.abort().until(wait_gone(&story.side));
     story
         .case("reset_received")
@@ -41,8 +40,7 @@ fn reset_received(listener: &Listener) -> Case {
 
 /// Data from the peer, for nobody.
 fn reset_sent(listener: &Listener) -> Case {
-    let (client, server) = listener.pair();
-    let story = orphan(client, &server);
+    let (story, server) = small_orphan(listener, |_| {});
     let ended = server.send(b"late").until(wait_gone(&story.side));
     story
         .case("reset_sent")
@@ -196,20 +194,16 @@ fn timeouts(inside: &Netns, listener: &Listener) -> ([Case; 4], Case) {
     };
     // Twice what is above a minute: first as an orphan, then as a minisocket.
     inside.set("tcp_fin_timeout", "62");
-    let (client, _long) = listener.pair();
-    let story = orphan(client, &_long);
+    let (story, _long) = orphan(listener, |_| {});
     let started = story.entered;
     let long = run_out(story, started, 4 * SECOND);
-    let (client, _own) = listener.pair();
-    client.set_tcp(libc::TCP_LINGER2, 2);
-    let story = orphan(client, &_own);
+    let (story, _own) = small_orphan(listener, |client| client.set_tcp(libc::TCP_LINGER2, 2));
     let started = story.entered;
     let own = run_out(story, started, 2 * SECOND);
     // The minisocket of the first reads it once more.
     wait_gone(&long.side);
     inside.set("tcp_fin_timeout", "1");
-    let (client, _short) = listener.pair();
-    let story = orphan(client, &_short);
+    let (story, _short) = small_orphan(listener, |_| {});
     let started = story.entered;
     let short = run_out(story, started, SECOND);
     // Half-closed, it has no timer at all: that begins with close().
@@ -318,8 +312,7 @@ fn play(inside: &Netns) -> (Vec<Case>, Vec<Case>) {
     let protected = protected(inside, &mut capture, &listener);
     left.extend(protected.map(|story| story.case("rfc1337")));
     left.push(closing().case("closing"));
-    let (client, server) = listener.pair();
-    let story = orphan(client, &server);
+    let (story, server) = small_orphan(&listener, |_| {});
     server.vanish();
     left.push(story.case("netns_exit"));
     left.push(client_in_time_wait(listener.pair()).case("netns_exit"));
@@ -346,10 +339,7 @@ fn every_cause_is_told_by_every_family_of_hooks() {
     let before = now();
     drop(inside);
     for case in &left {
-        families.until("the end of the namespace's minisockets", |seen| {
-            let mut lines = seen.iter().map(|seen| &seen.line);
-            lines.any(|line| crate::trace::is_of(line, &case.side) && line.new == "CLOSE")
-        });
+        families.until_leaves(&case.side, case.state());
     }
     let ended = Interval {
         from: before,
@@ -357,12 +347,6 @@ fn every_cause_is_told_by_every_family_of_hooks() {
     };
     let runs = families.stop();
     for case in left {
-        let (_, state, _) = case.steps.last().map(crate::expect::Step::story).unwrap();
-        let change = if state == "TIME_WAIT" {
-            TIME_WAIT
-        } else {
-            FIN_WAIT2
-        };
         if case.cause == "killed" {
             for (family, _) in &runs {
                 let why = "absent: the kernel refuses to end a minisocket (SOCK_DESTROY)";
@@ -375,6 +359,7 @@ fn every_cause_is_told_by_every_family_of_hooks() {
             case.cause
         };
         let case = Case { cause, ..case };
+        let change = (case.state(), "CLOSE");
         cases.push(case.then(change, "netns_exit", ended));
     }
     judge(&runs, &cases);
