@@ -53,6 +53,7 @@ mod recording;
 mod session;
 mod timewait;
 mod timewait_causes;
+mod timewait_many;
 mod timewait_minute;
 mod unanswered;
 mod usage;
