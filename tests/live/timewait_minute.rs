@@ -278,7 +278,6 @@ fn a_minute_in_time_wait_is_exact_by_ss_by_a_capture_and_by_the_kernels_counters
         let (story, server) = small_orphan(&listener, |_| {});
         cases.push(changed(story, server, "changed"));
         let late = noise.stop();
-        let plain = cases.len();
         cases.extend(before.cases(known));
         let stories = [(); 2].map(|()| client_in_time_wait(listener.pair()));
         let [one, two] = stories;
@@ -290,7 +289,7 @@ fn a_minute_in_time_wait_is_exact_by_ss_by_a_capture_and_by_the_kernels_counters
             6 * SECOND,
         ));
         let fins = fins(&mut capture);
-        assert_timers(&mut families, &cases[..plain]);
+        assert_timers(&mut families, &cases[..COUNT]);
         for case in &cases {
             families.until_leaves(&case.side, case.steps.last().unwrap().old);
         }
