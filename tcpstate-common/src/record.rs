@@ -237,8 +237,8 @@ pub mod minisocket {
     /// after that. It may have ended by it.
     pub const HANDLED: u8 = 3;
     /// Its timer was stopped: it ends, or it expires or is armed again at once.
-    /// `by` says on whose behalf, as one of [`super::caller`]; of an expiry it
-    /// says nothing.
+    /// `by` says on whose behalf, as one of [`super::caller`], while the timer
+    /// has time left.
     pub const STOPPED: u8 = 4;
     /// Its timer ran out: it ends.
     pub const EXPIRED: u8 = 5;

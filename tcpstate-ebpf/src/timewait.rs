@@ -133,20 +133,22 @@ fn ended(tw: Sock, by: u8) {
 #[fentry(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_fentry(ctx: FEntryContext) {
     let tw: *const c_void = ctx.arg(0);
-    destroyed(Sock(tw as u64), caller::in_stack(ctx.as_ptr()));
+    destroyed(ctx.as_ptr(), Sock(tw as u64));
 }
 
 /// As [`tw_destroyed_fentry`].
 #[kprobe(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_kprobe(ctx: ProbeContext) {
     if let Some(tw) = ctx.arg(0) {
-        destroyed(Sock(tw), caller::in_stack(ctx.as_ptr()));
+        destroyed(ctx.as_ptr(), Sock(tw));
     }
 }
 
 #[inline(always)]
-fn destroyed(tw: Sock, by: u8) {
-    send(tw, 0, [what::DESTROYED, by], left_ms(tw));
+fn destroyed(ctx: *mut c_void, tw: Sock) {
+    let left_ms = left_ms(tw);
+    let by = caller::unless_due(ctx, left_ms);
+    send(tw, 0, [what::DESTROYED, by], left_ms);
 }
 
 /// The minisocket whose `tw_timer` this is.

@@ -184,14 +184,16 @@ fn evicted(inside: &Netns, listener: &Listener) -> [Case; 2] {
     })
 }
 
-/// Orphans in `FIN_WAIT2` whose time runs out, and one that had none.
-fn timeouts(inside: &Netns, listener: &Listener) -> ([Case; 4], Case) {
-    let run_out = |story: Story, started: Interval, ns: u64| {
-        let ended = after(started, ns, SHORT_SLOT);
-        story
-            .case("fin_wait2_timeout")
-            .then(FIN_WAIT2, "fin_wait2_timeout", ended)
-    };
+/// The end of an orphan whose timer was started then.
+fn run_out(story: Story, started: Interval, ns: u64) -> Case {
+    let ended = after(started, ns, SHORT_SLOT);
+    story
+        .case("fin_wait2_timeout")
+        .then(FIN_WAIT2, "fin_wait2_timeout", ended)
+}
+
+/// Orphans in `FIN_WAIT2` whose time runs out, however it was set.
+fn timeouts(inside: &Netns, listener: &Listener) -> [Case; 3] {
     // Twice what is above a minute: first as an orphan, then as a minisocket.
     inside.set("tcp_fin_timeout", "62");
     let (story, _long) = orphan(listener, |_| {});
@@ -200,32 +202,43 @@ fn timeouts(inside: &Netns, listener: &Listener) -> ([Case; 4], Case) {
     let (story, _own) = small_orphan(listener, |client| client.set_tcp(libc::TCP_LINGER2, 2));
     let started = story.entered;
     let own = run_out(story, started, 2 * SECOND);
-    // The minisocket of the first reads it once more.
+    // The first one reads it once more, when it becomes a minisocket.
     wait_gone(&long.side);
     inside.set("tcp_fin_timeout", "1");
     let (story, _short) = small_orphan(listener, |_| {});
     let started = story.entered;
     let short = run_out(story, started, SECOND);
-    // Half-closed, it has no timer at all: that begins with close().
-    let half = || {
-        let (client, server) = listener.pair();
-        let (side, mut steps) = (client.side, connected(&client));
-        let shut = client.shutdown();
-        server.end_of_file();
-        let entered = shut.until(wait_state(&side, "FIN_WAIT2"));
-        steps.extend([
-            step("ESTABLISHED", "FIN_WAIT1", "shutdown", shut),
-            step("FIN_WAIT1", "FIN_WAIT2", "fin_acked", entered),
-        ]);
-        let story = Story {
-            side,
-            steps,
-            entered,
-        };
-        (client, server, story)
+    for case in [&own, &short] {
+        wait_gone(&case.side);
+    }
+    [long, own, short]
+}
+
+/// A client that has shut down writing, and waits for the server.
+fn half_close(listener: &Listener) -> (Conn, Conn, Story) {
+    let (client, server) = listener.pair();
+    let (side, mut steps) = (client.side, connected(&client));
+    let shut = client.shutdown();
+    server.end_of_file();
+    let entered = shut.until(wait_state(&side, "FIN_WAIT2"));
+    steps.extend([
+        step("ESTABLISHED", "FIN_WAIT1", "shutdown", shut),
+        step("FIN_WAIT1", "FIN_WAIT2", "fin_acked", entered),
+    ]);
+    let story = Story {
+        side,
+        steps,
+        entered,
     };
-    let (kept, peer, mut waited) = half();
-    let (given_up, _peer, closed) = half();
+    (client, server, story)
+}
+
+/// Half-closed, a socket has no timer: it waits for the peer's FIN, or for its
+/// `close()`. The one that gets a FIN lives on.
+fn half_closed(inside: &Netns, listener: &Listener) -> (Case, Case) {
+    inside.set("tcp_fin_timeout", "1");
+    let (kept, peer, mut waited) = half_close(listener);
+    let (given_up, _peer, closed) = half_close(listener);
     wait_for("twice the timeout", || {
         (now() > closed.entered.to + 2 * SECOND).then_some(())
     });
@@ -237,12 +250,9 @@ fn timeouts(inside: &Netns, listener: &Listener) -> ([Case; 4], Case) {
         .push(step("FIN_WAIT2", "TIME_WAIT", "peer_fin", fin));
     let left = given_up.close();
     let closed = run_out(closed, left, SECOND);
-    let over = [long, short, own, closed];
-    for case in &over {
-        wait_gone(&case.side);
-    }
+    wait_gone(&closed.side);
     inside.set("tcp_fin_timeout", "60");
-    (over, waited.case("half_closed"))
+    (waited.case("half_closed"), closed)
 }
 
 /// `TCP_LINGER2` below 0: no `FIN_WAIT2` at all, and no minisocket.
@@ -303,8 +313,9 @@ fn play(inside: &Netns) -> (Vec<Case>, Vec<Case>) {
     let listener = Listener::on("127.0.0.1:0");
     over.push(assassinated(&mut capture, &listener));
     over.push(not_lingering(&listener));
-    let (run_out, waited) = timeouts(inside, &listener);
-    over.extend(run_out);
+    over.extend(timeouts(inside, &listener));
+    let (waited, closed) = half_closed(inside, &listener);
+    over.push(closed);
     left.push(waited);
     for reuse in ["1", "2"] {
         over.push(reused_by_choice(inside, &listener, reuse));

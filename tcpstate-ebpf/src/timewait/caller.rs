@@ -27,6 +27,19 @@ pub(super) fn in_stack(ctx: *mut c_void) -> u8 {
     caller::UNKNOWN
 }
 
+/// As [`in_stack`], while the timer has time left. Once that is over it runs out
+/// at any moment, nearly always by itself, and with thousands of others in the
+/// same softirq: there the microsecond of the walk (measured on Linux 6.18, four
+/// times the rest of the program) is not spent.
+#[inline(always)]
+pub(super) fn unless_due(ctx: *mut c_void, left_ms: u32) -> u8 {
+    if left_ms == 0 {
+        caller::UNKNOWN
+    } else {
+        in_stack(ctx)
+    }
+}
+
 /// The caller of the function at whose entry this kprobe is.
 #[cfg(any(
     bpf_target_arch = "x86_64",

@@ -25,12 +25,13 @@ pub(crate) fn tw_timer_started(ctx: RawTracePointContext) {
 }
 
 /// `match-proto: void trace_timer_cancel(struct timer_list *timer)`: before
-/// every end, before an expiry too, and before a re-arm. Who stops it says why;
-/// of an expiry, that is whoever the timer interrupted.
+/// every end, before an expiry too, and before a re-arm. Who stops it says why.
 #[raw_tracepoint(tracepoint = "timer_cancel")]
 pub(crate) fn tw_timer_stopped(ctx: RawTracePointContext) {
     if let Some(tw) = of_minisocket(ctx.arg(0)) {
-        send(tw, [what::STOPPED, super::caller::in_stack(ctx.as_ptr())]);
+        let left_ms = super::left_ms(tw);
+        let by = super::caller::unless_due(ctx.as_ptr(), left_ms);
+        super::send(tw, 0, [what::STOPPED, by], left_ms);
     }
 }
 

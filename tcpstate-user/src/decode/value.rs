@@ -200,8 +200,7 @@ pub enum MinisocketEvent {
         /// The segment's.
         flags: u8,
     },
-    /// Its timer was stopped on behalf of this caller; of an expiry, the caller
-    /// says nothing.
+    /// Its timer was stopped, on behalf of this caller unless it runs out.
     Stopped {
         /// One of [`tcpstate_common::record::caller`].
         caller: u8,
