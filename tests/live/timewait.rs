@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Interval, MS, wait_for},
+    clock::{Interval, MS, in_vm, wait_for},
     expect::{First, Step, check, connected, step, within},
     facts::tell,
     families::Family,
@@ -97,12 +97,14 @@ impl Case {
         }
     }
 
-    /// The last line is a minisocket's, or not, as it must be.
+    /// The last line is a minisocket's, or not, as it must be. On the emulated
+    /// machine a peer may repeat its FIN because the answer is late.
     fn end(&self, lines: &[&Transition]) -> Result<(), String> {
         let last = lines.last().ok_or("no line")?;
         let rearmed = (self.kind == "minisocket").then_some(self.rearmed);
+        let repeated = in_vm() && last.rearmed > rearmed && rearmed.is_some();
         let found = (last.kind.as_str(), last.rearmed);
-        (found == (self.kind, rearmed))
+        (found == (self.kind, rearmed) || (repeated && found.0 == self.kind))
             .then_some(())
             .ok_or_else(|| format!("{found:?} instead of {:?}", (self.kind, rearmed)))
     }
@@ -126,7 +128,8 @@ impl Case {
         check(&lines[..seen], self.first, &self.steps[..seen])?;
         let (last, left) = (lines[lines.len() - 1], &self.steps[lines.len() - 1]);
         within("time", last.mono_ns, left.at.from, left.at.to)?;
-        let rearmed = last.rearmed.is_some_and(|rearmed| rearmed <= self.rearmed);
+        let most = self.rearmed + u32::from(in_vm());
+        let rearmed = last.rearmed.is_some_and(|rearmed| rearmed <= most);
         let entered = self.steps[lines.len() - 2].at;
         let bound = match last.dwell.as_str() {
             "unknown" => Ok(()),

@@ -122,7 +122,9 @@ fn assert_minute(line: &Transition, begin: u64) {
     let dwell = line.mono_ns - begin;
     let told = (line.dwell.as_str(), line.dwell_ns, line.cause.as_deref());
     assert_eq!(told, ("exact", Some(dwell), Some("expired")), "{line:?}");
-    let minute = 60 * SECOND - SECOND / 100..=60 * SECOND + SLOT;
+    // Such a FIN starts the minute again.
+    let again = if line.rearmed == Some(0) { 0 } else { SECOND };
+    let minute = 60 * SECOND - SECOND / 100..=60 * SECOND + SLOT + again;
     assert!(minute.contains(&dwell), "{line:?}");
 }
 
@@ -139,6 +141,9 @@ fn burst(run: &Finished) -> usize {
 #[test]
 fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
     let inside: Netns = spacious();
+    // A FIN that is repeated because its answer is late gets another one, which
+    // meets nobody but the listener: without this, its RST is the end.
+    inside.set("tcp_rfc1337", "1");
     let only = inside.inode.to_string();
     let mut families = Families::start(&["--netns", &only, "--state", "time-wait"]);
     let idle: Vec<_> = families
