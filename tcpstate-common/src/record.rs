@@ -237,6 +237,8 @@ pub mod minisocket {
     /// after that. It may have ended by it.
     pub const HANDLED: u8 = 3;
     /// Its timer was stopped: it ends, or it expires or is armed again at once.
+    /// `by` says on whose behalf, as one of [`super::caller`], while the timer
+    /// has time left.
     pub const STOPPED: u8 = 4;
     /// Its timer ran out: it ends.
     pub const EXPIRED: u8 = 5;
@@ -244,16 +246,19 @@ pub mod minisocket {
     /// one of [`super::caller`].
     pub const ENDED: u8 = 6;
     /// Its last reference is gone: whatever was missed, it has ended by now.
+    /// `by` is as with [`ENDED`], but who drops the last reference need not be
+    /// who ended it.
     pub const DESTROYED: u8 = 7;
 }
 
-/// Who ended a minisocket, from the return address; values of
-/// [`Minisocket::by`] with [`minisocket::ENDED`], indexes of
-/// [`crate::settings::Callers`].
+/// Who ended a minisocket, from the return addresses; values of
+/// [`Minisocket::by`] with [`minisocket::ENDED`], [`minisocket::STOPPED`] and
+/// [`minisocket::DESTROYED`], indexes of [`crate::settings::Callers`].
 pub mod caller {
     /// None of the others.
     pub const UNKNOWN: u8 = 0;
-    /// `tcp_timewait_state_process`: a RST ended it.
+    /// `tcp_timewait_state_process`: a RST ended it. It also starts the timer
+    /// again, and stops it before.
     pub const STATE_PROCESS: u8 = 1;
     /// `tcp_v4_rcv` or `tcp_v6_rcv`: a new SYN was accepted, or a segment was
     /// answered by a RST (then `tcp_send_reset` came just before).

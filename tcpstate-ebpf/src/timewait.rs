@@ -129,23 +129,26 @@ fn ended(tw: Sock, by: u8) {
 
 /// `match-proto: void tcp_twsk_destructor(struct sock *sk)`: every end comes
 /// here, that too of a network namespace up to Linux 6.1, where
-/// `inet_twsk_purge` passes none of the functions above.
+/// `inet_twsk_purge` passes none of the functions above; but it is in the stack.
 #[fentry(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_fentry(ctx: FEntryContext) {
-    destroyed(Sock(ctx.arg(0)));
+    let tw: *const c_void = ctx.arg(0);
+    destroyed(ctx.as_ptr(), Sock(tw as u64));
 }
 
 /// As [`tw_destroyed_fentry`].
 #[kprobe(function = "tcp_twsk_destructor")]
 pub(crate) fn tw_destroyed_kprobe(ctx: ProbeContext) {
     if let Some(tw) = ctx.arg(0) {
-        destroyed(Sock(tw));
+        destroyed(ctx.as_ptr(), Sock(tw));
     }
 }
 
 #[inline(always)]
-fn destroyed(tw: Sock) {
-    send(tw, 0, [what::DESTROYED, 0], left_ms(tw));
+fn destroyed(ctx: *mut c_void, tw: Sock) {
+    let left_ms = left_ms(tw);
+    let by = caller::unless_due(ctx, left_ms);
+    send(tw, 0, [what::DESTROYED, by], left_ms);
 }
 
 /// The minisocket whose `tw_timer` this is.

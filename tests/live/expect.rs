@@ -22,6 +22,13 @@ pub(crate) struct Step {
     pub at: Interval,
 }
 
+impl Step {
+    /// The states left and entered, and what ended the former.
+    pub(crate) const fn story(&self) -> (&str, &str, Option<&str>) {
+        (self.old, self.new, self.cause)
+    }
+}
+
 /// An expected line: the state left, the state entered, what ended the former,
 /// and when that happened.
 pub(crate) fn step(

@@ -51,6 +51,9 @@ pub(crate) struct Transition {
     pub comm: Option<String>,
     /// What ended `old`.
     pub cause: Option<String>,
+    /// Of a minisocket: how often its timer was started again.
+    #[serde(default)]
+    pub rearmed: Option<u32>,
     /// Where a reset ended it and the kernel gives a reason.
     #[serde(default)]
     pub reset_reason: Option<Value>,

@@ -10,25 +10,30 @@
 //! | needed | by | Debian package |
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
-//! | `ip` | `namespaces`, `existing`, `filters`, `flood` | iproute2 |
-//! | `ss` | `existing` | iproute2 |
+//! | `ip` | whatever needs a network namespace | iproute2 |
+//! | `ss` | `existing`, `timewait` | iproute2 |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
 //! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
-//! ten times as long, the flood a tenth).
+//! longer, floods smaller), `TCPSTATE_FACTS` (a file that gets what was found
+//! out of this kernel).
 
 #![expect(
     clippy::unwrap_used,
     reason = "everything here is a test, and a test may panic"
 )]
 
+mod capture;
 mod clock;
 mod expect;
+mod facts;
+mod families;
 mod lines;
 mod net;
 mod ns;
 mod process;
+mod segment;
 mod tables;
 mod tool;
 mod trace;
@@ -48,5 +53,8 @@ mod programs;
 mod recording;
 mod session;
 mod timewait;
+mod timewait_causes;
+mod timewait_many;
+mod timewait_minute;
 mod unanswered;
 mod usage;

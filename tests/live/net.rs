@@ -4,7 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     time::Duration,
@@ -157,9 +157,13 @@ impl Conn {
 
     /// Connects with a socket that exists already.
     pub(crate) fn with(fd: OwnedFd, remote: SocketAddr) -> Self {
+        Self::attempt(fd, remote).unwrap_or_else(|error| panic!("connect to {remote}: {error}"))
+    }
+
+    /// As [`Self::with`], where it may fail.
+    pub(crate) fn attempt(fd: OwnedFd, remote: SocketAddr) -> Result<Self, Errno> {
         let (done, opened) = timed(|| connect(&fd, &remote));
-        done.unwrap_or_else(|error| panic!("connect to {remote}: {error}"));
-        Self::new(fd, netns(), opened)
+        done.map(|()| Self::new(fd, netns(), opened))
     }
 
     fn new(fd: OwnedFd, netns: u64, opened: Interval) -> Self {
@@ -185,6 +189,27 @@ impl Conn {
     pub(crate) fn abort(self) -> Interval {
         sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO)).unwrap();
         self.close()
+    }
+
+    /// Closes without a word to the peer (`TCP_REPAIR`, tcp(7)).
+    pub(crate) fn vanish(self) -> Interval {
+        self.set_tcp(libc::TCP_REPAIR, 1);
+        self.close()
+    }
+
+    /// Sets an option of TCP whose value is an int.
+    pub(crate) fn set_tcp(&self, option: i32, value: i32) {
+        // SAFETY: the value lives for the call, and its length is that of an int.
+        let done = unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                option,
+                std::ptr::from_ref(&value).cast(),
+                u32::try_from(size_of::<i32>()).unwrap(),
+            )
+        };
+        assert_eq!(done, 0, "{option}: {}", std::io::Error::last_os_error());
     }
 
     /// Sends bytes.

@@ -50,6 +50,14 @@ impl Netns {
         value
     }
 
+    /// Sets `net.ipv4.NAME` inside.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        self.enter(|| {
+            std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+        });
+    }
+
     /// Runs an `ip` command inside.
     pub(crate) fn ip(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.name));

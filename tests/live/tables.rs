@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub remote: SocketAddr,
     /// Name of the state; a minisocket's is its substate.
     pub state: &'static str,
+    /// Whether it is a minisocket, going by its timer.
+    pub minisocket: bool,
 }
 
 const STATES: [&str; 13] = [
@@ -46,12 +48,16 @@ pub(crate) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// The socket's state now, `None` when no table has it.
-pub(crate) fn state(side: &Side) -> Option<&'static str> {
+/// The socket's row now, `None` when no table has it.
+pub(crate) fn find(side: &Side) -> Option<Row> {
     rows()
         .into_iter()
         .find(|row| row.local == side.local && row.remote == side.remote)
-        .map(|row| row.state)
+}
+
+/// The socket's state now, `None` when no table has it.
+pub(crate) fn state(side: &Side) -> Option<&'static str> {
+    find(side).map(|row| row.state)
 }
 
 /// Waits until the socket is in a state, and says between when.
@@ -82,10 +88,14 @@ fn row(line: &str) -> Option<Row> {
     let local = address(words.next()?)?;
     let remote = address(words.next()?)?;
     let number = usize::from_str_radix(words.next()?, 16).ok()?;
+    // Behind the queues, the kind of the timer: 3 is that of a minisocket
+    // (`get_timewait4_sock`).
+    let timer = words.nth(1).and_then(|timer| timer.split(':').next());
     Some(Row {
         local,
         remote,
         state: STATES.get(number)?,
+        minisocket: timer == Some("03"),
     })
 }
 
@@ -112,15 +122,15 @@ fn address(word: &str) -> Option<SocketAddr> {
 fn both_families_of_proc_net_are_read() {
     let head = "  sl  local_address rem_address   st tx_queue rx_queue\n";
     let four = parse(&format!(
-        "{head}   0: 0100007F:1F90 0200007F:C350 08 00000000:00000000\n"
+        "{head}   0: 0100007F:1F90 0200007F:C350 08 00000000:00000000 00:00000000\n"
     ));
     assert_eq!(four[0].local, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(four[0].remote, "127.0.0.2:50000".parse().unwrap());
-    assert_eq!(four[0].state, "CLOSE_WAIT");
+    assert_eq!((four[0].state, four[0].minisocket), ("CLOSE_WAIT", false));
     let six = parse(&format!(
-        "{head}   0: 0000000000000000FFFF00000100007F:0050 00000000000000000000000001000000:0051 05 0:0\n"
+        "{head}   0: 0000000000000000FFFF00000100007F:0050 00000000000000000000000001000000:0051 05 0:0 03:00000004\n"
     ));
     assert_eq!(six[0].local, "[::ffff:127.0.0.1]:80".parse().unwrap());
     assert_eq!(six[0].remote, "[::1]:81".parse().unwrap());
-    assert_eq!(six[0].state, "FIN_WAIT2");
+    assert_eq!((six[0].state, six[0].minisocket), ("FIN_WAIT2", true));
 }

@@ -49,25 +49,35 @@ impl Trace {
 
     /// Runs a command whose output is JSON lines.
     pub(crate) fn run(command: &mut Command) -> Self {
-        let mut trace = Self {
+        let mut trace = Self::launch(command);
+        trace.wait_started();
+        trace
+    }
+
+    /// As [`Self::run`], without waiting for the start line.
+    pub(crate) fn launch(command: &mut Command) -> Self {
+        Self {
             tool: Tool::start(command),
             parsed: 0,
             start: Start::default(),
             started: 0,
             seen: Vec::new(),
             end: None,
-        };
+        }
+    }
+
+    /// Waits for the start line.
+    pub(crate) fn wait_started(&mut self) {
         wait_for("the start line", || {
-            let ended = trace.tool.has_ended();
-            trace.read();
+            let ended = self.tool.has_ended();
+            self.read();
             assert!(
-                !ended || trace.started != 0,
+                !ended || self.started != 0,
                 "ended before its start line: {}",
-                trace.tool.stderr.text()
+                self.tool.stderr.text()
             );
-            (trace.started != 0).then_some(())
+            (self.started != 0).then_some(())
         });
-        trace
     }
 
     /// Parses what has come since the last time.

@@ -158,7 +158,8 @@ impl World {
         }
         // Or the timer stays in its slot of the wheel.
         if choice.is_multiple_of(2) {
-            self.report(after.event(now, What::Stopped), lose);
+            let caller = caller::STATE_PROCESS;
+            self.report(after.event(now, What::Stopped { caller }), lose);
             self.report(after.event(now, What::Begun), lose);
         }
         self.report(after.event(now, What::Handled { flags: 17 }), lose);
@@ -175,7 +176,9 @@ impl World {
         self.note(&gone, Close, Some(cause));
         let now = self.now();
         if self.hooks != Hooks::Calls {
-            self.report(gone.event(now, What::Stopped), lose);
+            // Whomever the timer interrupted.
+            let caller = caller::HASH_CONNECT;
+            self.report(gone.event(now, What::Stopped { caller }), lose);
         }
         self.report(gone.event(now, What::Expired), lose);
         self.free(&gone, lose);
@@ -185,26 +188,25 @@ impl World {
         let gone = self.minisockets.remove(index);
         self.note(&gone, Close, Some(Cause::ResetReceived));
         let now = self.now();
+        let caller = caller::STATE_PROCESS;
         if self.hooks == Hooks::Calls {
-            let caller = caller::STATE_PROCESS;
             self.report(gone.event(now, What::Ended { caller }), lose);
         } else {
-            self.report(gone.event(now, What::Stopped), lose);
+            self.report(gone.event(now, What::Stopped { caller }), lose);
             self.report(gone.event(now, What::Handled { flags: 4 }), lose);
         }
         self.free(&gone, lose);
     }
 
     /// Data in `FIN_WAIT2`, which we answer with a reset; in `TIME_WAIT` the
-    /// administrator, whom timers do not show.
+    /// administrator.
     fn refuse(&mut self, index: usize, lose: &mut impl FnMut() -> bool) {
         let gone = self.minisockets.remove(index);
-        let calls = self.hooks == Hooks::Calls;
         let (cause, caller) = match gone.state {
-            TimeWait => (calls.then_some(Cause::Killed), caller::ABORT),
-            _ => (Some(Cause::ResetSent), caller::RECEIVE),
+            TimeWait => (Cause::Killed, caller::ABORT),
+            _ => (Cause::ResetSent, caller::RECEIVE),
         };
-        self.note(&gone, Close, cause);
+        self.note(&gone, Close, Some(cause));
         let now = self.now();
         if caller == caller::RECEIVE {
             let reset = ResetSent {
@@ -214,10 +216,9 @@ impl World {
             };
             self.report(Event::ResetSent(reset), lose);
         }
-        let what = if calls {
-            What::Ended { caller }
-        } else {
-            What::Stopped
+        let what = match self.hooks {
+            Hooks::Calls => What::Ended { caller },
+            _ => What::Stopped { caller },
         };
         self.report(gone.event(now, what), lose);
         self.free(&gone, lose);
@@ -226,7 +227,8 @@ impl World {
     fn free(&mut self, gone: &Remnant, lose: &mut impl FnMut() -> bool) {
         if self.hooks == Hooks::Calls {
             let now = self.now();
-            self.report(gone.event(now, What::Destroyed), lose);
+            let caller = caller::UNKNOWN;
+            self.report(gone.event(now, What::Destroyed { caller }), lose);
         }
     }
 

@@ -86,10 +86,10 @@ fn minisocket() -> impl Strategy<Value = Event> {
         4 => Just(MinisocketEvent::Begun),
         1 => Just(MinisocketEvent::Armed),
         1 => any::<u8>().prop_map(|flags| MinisocketEvent::Handled { flags }),
-        2 => Just(MinisocketEvent::Stopped),
+        2 => (0..9_u8).prop_map(|caller| MinisocketEvent::Stopped { caller }),
         1 => Just(MinisocketEvent::Expired),
         1 => (0..9_u8).prop_map(|caller| MinisocketEvent::Ended { caller }),
-        1 => Just(MinisocketEvent::Destroyed),
+        1 => (0..9_u8).prop_map(|caller| MinisocketEvent::Destroyed { caller }),
     ];
     let substate = prop_oneof![
         4 => Just(TcpState::FinWait2),

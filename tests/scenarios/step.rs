@@ -9,8 +9,8 @@
 //! 30us a reset_sent active reason=14                also: reset_received, destroyed
 //! 40us a snapshot ESTABLISHED $c                    also: minisocket, request; - for no address
 //! 45us t begun TIME_WAIT $c sk=a                    of minisocket t; also: armed, handled
-//!                                                   flags=4, stopped pid=42, expired,
-//!                                                   ended caller=receive, freed
+//!                                                   flags=4, expired, stopped pid=42,
+//!                                                   ended, freed; each caller=receive
 //! 50us sweep begin                                  also: end, failed
 //! 60us settle
 //! gap
@@ -135,18 +135,17 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
 }
 
 fn minisocket_event(what: &str, rest: &[&str]) -> Option<MinisocketEvent> {
+    let by = || value(rest, "caller=").map_or(caller::UNKNOWN, caller_named);
     Some(match what {
         "begun" => MinisocketEvent::Begun,
         "armed" => MinisocketEvent::Armed,
         "handled" => MinisocketEvent::Handled {
             flags: value(rest, "flags=").map_or(0, number),
         },
-        "stopped" => MinisocketEvent::Stopped,
+        "stopped" => MinisocketEvent::Stopped { caller: by() },
         "expired" => MinisocketEvent::Expired,
-        "ended" => MinisocketEvent::Ended {
-            caller: caller_named(value(rest, "caller=").expect("a caller")),
-        },
-        "freed" => MinisocketEvent::Destroyed,
+        "ended" => MinisocketEvent::Ended { caller: by() },
+        "freed" => MinisocketEvent::Destroyed { caller: by() },
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@
 //! The tracepoints fire for every timer and every dropped packet of the host,
 //! so what is not a minisocket's is told by one or two reads.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::record::minisocket as what;
 
 use crate::{
@@ -19,30 +19,41 @@ use crate::{
 /// (`__mod_timer`): <https://github.com/torvalds/linux/blob/v6.12/kernel/time/timer.c>
 #[raw_tracepoint(tracepoint = "timer_start")]
 pub(crate) fn tw_timer_started(ctx: RawTracePointContext) {
-    of_minisocket(ctx.arg(0), what::BEGUN);
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        send(tw, [what::BEGUN, 0]);
+    }
 }
 
 /// `match-proto: void trace_timer_cancel(struct timer_list *timer)`: before
-/// every end, before an expiry too, and before a re-arm.
+/// every end, before an expiry too, and before a re-arm. Who stops it says why.
 #[raw_tracepoint(tracepoint = "timer_cancel")]
 pub(crate) fn tw_timer_stopped(ctx: RawTracePointContext) {
-    of_minisocket(ctx.arg(0), what::STOPPED);
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        let left_ms = super::left_ms(tw);
+        let by = super::caller::unless_due(ctx.as_ptr(), left_ms);
+        super::send(tw, 0, [what::STOPPED, by], left_ms);
+    }
 }
 
 /// `match-proto: void trace_timer_expire_entry(struct timer_list *timer,
 /// unsigned long baseclk)`
 #[raw_tracepoint(tracepoint = "timer_expire_entry")]
 pub(crate) fn tw_timer_expired(ctx: RawTracePointContext) {
-    of_minisocket(ctx.arg(0), what::EXPIRED);
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        send(tw, [what::EXPIRED, 0]);
+    }
+}
+
+/// The minisocket whose timer this is, if it is one's.
+#[inline(always)]
+fn of_minisocket(timer: u64) -> Option<Sock> {
+    let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
+    (function == setting(&CALLERS.tw_timer_handler)).then(|| super::of_timer(timer))
 }
 
 #[inline(always)]
-fn of_minisocket(timer: u64, what: u8) {
-    let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
-    if function == setting(&CALLERS.tw_timer_handler) {
-        let tw = super::of_timer(timer);
-        super::send(tw, 0, [what, 0], super::left_ms(tw));
-    }
+fn send(tw: Sock, what: [u8; 2]) {
+    super::send(tw, 0, what, super::left_ms(tw));
 }
 
 /// `match-proto: void trace_kfree_skb(struct sk_buff *skb, void *location, enum
@@ -74,6 +85,6 @@ fn handled(tw: Sock, skb: u64) {
     let segment = head.wrapping_add(u64::from(offset));
     if tw.receives(segment) {
         let flags = read(segment, FLAGS);
-        super::send(tw, 0, [what::HANDLED, flags], super::left_ms(tw));
+        send(tw, [what::HANDLED, flags]);
     }
 }

@@ -210,10 +210,10 @@ fn minisocket(wire: &record::Minisocket) -> Result<Record, DecodeError> {
         what::BEGUN => MinisocketEvent::Begun,
         what::ARMED => MinisocketEvent::Armed,
         what::HANDLED => MinisocketEvent::Handled { flags: wire.by },
-        what::STOPPED => MinisocketEvent::Stopped,
+        what::STOPPED => MinisocketEvent::Stopped { caller: wire.by },
         what::EXPIRED => MinisocketEvent::Expired,
         what::ENDED => MinisocketEvent::Ended { caller: wire.by },
-        what::DESTROYED => MinisocketEvent::Destroyed,
+        what::DESTROYED => MinisocketEvent::Destroyed { caller: wire.by },
         value => {
             return Err(DecodeError::UnknownValue {
                 kind: wire.header.kind,

@@ -200,8 +200,11 @@ pub enum MinisocketEvent {
         /// The segment's.
         flags: u8,
     },
-    /// Its timer was stopped.
-    Stopped,
+    /// Its timer was stopped, on behalf of this caller unless it runs out.
+    Stopped {
+        /// One of [`tcpstate_common::record::caller`].
+        caller: u8,
+    },
     /// Its timer ran out.
     Expired,
     /// It ends on behalf of this caller.
@@ -210,5 +213,8 @@ pub enum MinisocketEvent {
         caller: u8,
     },
     /// Its last reference is gone.
-    Destroyed,
+    Destroyed {
+        /// One of [`tcpstate_common::record::caller`]: who dropped it.
+        caller: u8,
+    },
 }

@@ -148,13 +148,19 @@ const OF_A_MINISOCKET: [(u8, MinisocketEvent); 7] = [
         record::minisocket::HANDLED,
         MinisocketEvent::Handled { flags: 17 },
     ),
-    (record::minisocket::STOPPED, MinisocketEvent::Stopped),
+    (
+        record::minisocket::STOPPED,
+        MinisocketEvent::Stopped { caller: 17 },
+    ),
     (record::minisocket::EXPIRED, MinisocketEvent::Expired),
     (
         record::minisocket::ENDED,
         MinisocketEvent::Ended { caller: 17 },
     ),
-    (record::minisocket::DESTROYED, MinisocketEvent::Destroyed),
+    (
+        record::minisocket::DESTROYED,
+        MinisocketEvent::Destroyed { caller: 17 },
+    ),
 ];
 
 fn transition_in(task: Option<Task>) -> Event {

@@ -5,8 +5,11 @@ use tcpstate_common::{record::caller, state::TcpState};
 use super::{Minisocket, SAME_CALL_NS, entry::Origins, table::Stop};
 use crate::{
     decode::{KtimeNs, Minisocket as Event, SockAddr64},
-    track::{Cause, Change, Tracker, entry::Generation},
+    track::{Cause, Change, Tracker, entry::Generation, nameless::Key},
 };
+
+/// A cause, and the kernel's reason if that is a reset.
+type Why = (Option<Cause>, Option<u32>);
 
 impl Stop {
     /// An end at `at`, as `event` shows the minisocket then.
@@ -34,7 +37,8 @@ fn state_at(known: &Minisocket, event: &Event) -> TcpState {
 
 impl Tracker {
     /// `timer_cancel`: it ends, or its timer has run out, or is started again.
-    pub(super) fn stopped(&mut self, at: KtimeNs, event: &Event, out: &mut Vec<Change>) {
+    /// If nothing follows, it ended on behalf of `by`.
+    pub(super) fn stopped(&mut self, at: KtimeNs, event: &Event, by: u8, out: &mut Vec<Change>) {
         if self.is_another(at, event, out) {
             return;
         }
@@ -45,14 +49,22 @@ impl Tracker {
         if std::mem::take(&mut known.arming) && at.since(known.heard) < SAME_CALL_NS {
             return;
         }
+        let state = state_at(known, event);
         let mut stop = Stop::of(at, event, self.generation);
-        if let Some((cause, reason)) = self.minisockets.resets.of(at, tw) {
-            stop.cause = Some(cause);
-            stop.reset_reason = reason;
-        } else if self.minisockets.connects.may_take(at, event.pid, &stop.key) {
-            stop.cause = Some(Cause::ReusedByConnect);
-        }
+        (stop.cause, stop.reset_reason) = match self.ended_by(at, tw, by, state) {
+            (None, None) => self.ended_beside(at, event.pid, tw, &stop.key),
+            known => known,
+        };
         self.minisockets.await_end(tw, stop);
+    }
+
+    /// Why it ended, from what happened at the same time.
+    fn ended_beside(&self, at: KtimeNs, pid: u32, tw: SockAddr64, key: &Key) -> Why {
+        if let Some((cause, reason)) = self.minisockets.resets.of(at, tw) {
+            return (Some(cause), reason);
+        }
+        let connects = self.minisockets.connects.may_take(at, pid, key);
+        (connects.then_some(Cause::ReusedByConnect), None)
     }
 
     pub(super) fn expired(&mut self, at: KtimeNs, event: &Event, out: &mut Vec<Change>) {
@@ -63,26 +75,27 @@ impl Tracker {
     }
 
     pub(super) fn ended(&mut self, at: KtimeNs, event: &Event, by: u8, out: &mut Vec<Change>) {
-        self.end_by(at, event, out, |tracker, state| match by {
-            caller::RECEIVE => tracker.ended_by_segment(at, event.tw, state),
-            caller::STATE_PROCESS => (Some(Cause::ResetReceived), None),
-            caller::HASH_CONNECT | caller::CHECK_ESTABLISHED => {
-                (Some(Cause::ReusedByConnect), None)
-            }
-            caller::ABORT => (Some(Cause::Killed), None),
-            caller::PURGE => (Some(Cause::NetnsExit), None),
-            _ => (None, None),
+        self.end_by(at, event, out, |tracker, state| {
+            tracker.ended_by(at, event.tw, by, state)
         });
+    }
+
+    /// Why it ended, from who ended it.
+    fn ended_by(&self, at: KtimeNs, tw: SockAddr64, by: u8, state: TcpState) -> Why {
+        let cause = match by {
+            caller::RECEIVE => return self.ended_by_segment(at, tw, state),
+            caller::STATE_PROCESS => Cause::ResetReceived,
+            caller::HASH_CONNECT | caller::CHECK_ESTABLISHED => Cause::ReusedByConnect,
+            caller::ABORT => Cause::Killed,
+            caller::PURGE => Cause::NetnsExit,
+            _ => return (None, None),
+        };
+        (Some(cause), None)
     }
 
     /// `tcp_v4_rcv` ended it. `tcp_timewait_state_process` asks for a reset in
     /// `FIN_WAIT2` only, and for a new connection in `TIME_WAIT` only.
-    fn ended_by_segment(
-        &self,
-        at: KtimeNs,
-        tw: SockAddr64,
-        state: TcpState,
-    ) -> (Option<Cause>, Option<u32>) {
+    fn ended_by_segment(&self, at: KtimeNs, tw: SockAddr64, state: TcpState) -> Why {
         match self.minisockets.resets.of(at, tw) {
             Some((Cause::ResetSent, reason)) => (Some(Cause::ResetSent), reason),
             _ if state == TcpState::FinWait2 => (Some(Cause::ResetSent), None),
@@ -90,17 +103,23 @@ impl Tracker {
         }
     }
 
-    /// Its memory is given back: it has ended before, at the latest now.
+    /// Its memory is given back: it has ended before, at the latest now. Why is
+    /// not told by who drops the last reference, unless no other end is seen of
+    /// what ends with its network namespace (up to Linux 6.1).
     pub(super) fn minisocket_destroyed(
         &mut self,
         at: KtimeNs,
         event: &Event,
+        by: u8,
         out: &mut Vec<Change>,
     ) {
         if self.is_stopped(event.tw) {
             return self.conclude_stop(event.tw, out);
         }
-        self.end_by(at, event, out, |_, _| (None, None));
+        let known = self.minisockets.map.get(&event.tw);
+        let whole = known.is_some_and(|known| !known.is_suspect(self.generation));
+        let cause = (whole && by == caller::PURGE).then_some(Cause::NetnsExit);
+        self.end_by(at, event, out, |_, _| (cause, None));
     }
 
     /// Ends it with the cause that `why` knows, given its last state.
@@ -109,7 +128,7 @@ impl Tracker {
         at: KtimeNs,
         event: &Event,
         out: &mut Vec<Change>,
-        why: impl Fn(&Self, TcpState) -> (Option<Cause>, Option<u32>),
+        why: impl Fn(&Self, TcpState) -> Why,
     ) {
         if self.is_another(at, event, out) {
             return;

@@ -80,10 +80,10 @@ impl Tracker {
             What::Begun => {}
             What::Armed => self.armed(at, event, out),
             What::Handled { flags } => self.handled(at, event, flags, out),
-            What::Stopped => self.stopped(at, event, out),
+            What::Stopped { caller } => self.stopped(at, event, caller, out),
             What::Expired => self.expired(at, event, out),
             What::Ended { caller } => self.ended(at, event, caller, out),
-            What::Destroyed => self.minisocket_destroyed(at, event, out),
+            What::Destroyed { caller } => self.minisocket_destroyed(at, event, caller, out),
         }
     }
 

@@ -95,7 +95,8 @@ impl Host {
         }
         for number in 0..MANY {
             let at = start + 66 * SECOND + u64::from(number) * 100;
-            self.timer(at, number, TimeWait, MinisocketEvent::Stopped);
+            let stopped = MinisocketEvent::Stopped { caller: 0 };
+            self.timer(at, number, TimeWait, stopped);
             self.timer(at + 1, number, TimeWait, MinisocketEvent::Expired);
         }
     }
