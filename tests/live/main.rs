@@ -16,7 +16,8 @@
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
 //! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
-//! ten times as long, the flood a tenth).
+//! longer, floods smaller), `TCPSTATE_FACTS` (a file that gets what was found
+//! out of this kernel).
 
 #![expect(
     clippy::unwrap_used,
@@ -25,6 +26,7 @@
 
 mod clock;
 mod expect;
+mod facts;
 mod lines;
 mod net;
 mod ns;
