@@ -12,12 +12,15 @@ mod qemu;
 
 use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+pub(crate) use self::guest::{Payload, build};
 use crate::{
     exec::say,
     kernels::{self, KERNELS, Kernel},
+    live::THREADS,
     machine::workspace,
+    matrix::{self, Column, Matrix},
     setup,
 };
 
@@ -28,22 +31,20 @@ pub(crate) fn command(versions: &[String], arguments: &[String]) -> Result<()> {
             "no tests but the machine's own check: {reason}"
         ));
     }
-    test(&chosen(versions)?, arguments)
+    let payload = build()?;
+    let mut matrix = Matrix::default();
+    // All have their turn before one fails the command.
+    for kernel in chosen(versions)? {
+        matrix.push(test(kernel, &payload, arguments));
+    }
+    matrix::publish(&matrix)
 }
 
-/// Runs the live tests on each kernel; all have their turn before one fails it.
-pub(crate) fn test(kernels: &[&Kernel], arguments: &[String]) -> Result<()> {
-    let payload = guest::build()?;
-    let mut failures = Vec::new();
-    for kernel in kernels {
-        if let Err(error) = test_on(kernel, &payload, arguments) {
-            failures.push(format!("kernel {}: {error:#}", kernel.version));
-        }
-    }
-    if !failures.is_empty() {
-        bail!(failures.join("\n"));
-    }
-    Ok(())
+/// The live tests on one kernel.
+pub(crate) fn test(kernel: &Kernel, payload: &Payload, arguments: &[String]) -> Column {
+    Column::run(kernel.version, |column| {
+        test_on(kernel, payload, arguments, column)
+    })
 }
 
 /// Why there are no live tests to run, if that is so: the target is named in
@@ -81,7 +82,12 @@ fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
         .collect()
 }
 
-fn test_on(kernel: &Kernel, payload: &guest::Payload, arguments: &[String]) -> Result<()> {
+fn test_on(
+    kernel: &Kernel,
+    payload: &Payload,
+    arguments: &[String],
+    column: &mut Column,
+) -> Result<()> {
     let image = kernels::image(kernel)?;
     let directory = workspace().join("target/vm");
     fs::create_dir_all(&directory)?;
@@ -91,6 +97,20 @@ fn test_on(kernel: &Kernel, payload: &guest::Payload, arguments: &[String]) -> R
         initrd: directory.join(format!("{}.cpio", kernel.version)),
         log: directory.join(format!("{}.log", kernel.version)),
     };
-    initramfs::write(&machine.initrd, &image.modules, payload, arguments)?;
-    machine.run()
+    let arguments = with_threads(arguments);
+    initramfs::write(&machine.initrd, &image.modules, payload, &arguments)?;
+    machine.run(column)
+}
+
+/// libtest would run as many tests at once as there are CPUs, one minute of
+/// `TIME_WAIT` after the other.
+fn with_threads(arguments: &[String]) -> Vec<String> {
+    let mut arguments = arguments.to_vec();
+    if !arguments
+        .iter()
+        .any(|argument| argument.starts_with("--test-threads"))
+    {
+        arguments.push(format!("--test-threads={THREADS}"));
+    }
+    arguments
 }
