@@ -18,7 +18,6 @@ pub(crate) use self::guest::{Payload, build};
 use crate::{
     exec::say,
     kernels::{self, KERNELS, Kernel},
-    live::THREADS,
     machine::workspace,
     matrix::{self, Column, Matrix},
     setup,
@@ -97,20 +96,6 @@ fn test_on(
         initrd: directory.join(format!("{}.cpio", kernel.version)),
         log: directory.join(format!("{}.log", kernel.version)),
     };
-    let arguments = with_threads(arguments);
-    initramfs::write(&machine.initrd, &image.modules, payload, &arguments)?;
+    initramfs::write(&machine.initrd, &image.modules, payload, arguments)?;
     machine.run(column)
-}
-
-/// libtest would run as many tests at once as there are CPUs, one minute of
-/// `TIME_WAIT` after the other.
-fn with_threads(arguments: &[String]) -> Vec<String> {
-    let mut arguments = arguments.to_vec();
-    if !arguments
-        .iter()
-        .any(|argument| argument.starts_with("--test-threads"))
-    {
-        arguments.push(format!("--test-threads={THREADS}"));
-    }
-    arguments
 }

@@ -26,7 +26,7 @@ impl Fact {
     }
 }
 
-/// Numbers of the line that libtest ends with.
+/// What became of the tests, by the line that libtest ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tests {
     pub(crate) passed: u32,
@@ -36,6 +36,15 @@ pub(crate) struct Tests {
 }
 
 impl Tests {
+    /// Both: what one run has left out, another has made up for.
+    fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            left_out: self.left_out.saturating_sub(other.passed + other.failed),
+        }
+    }
+
     /// `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 2 filtered
     /// out; finished in 1.00s`
     fn parse(line: &str) -> Option<Self> {
@@ -101,7 +110,7 @@ impl Column {
     /// A line of the test runner.
     pub(crate) fn read(&mut self, line: &str) {
         if let Some(tests) = Tests::parse(line) {
-            self.tests = Some(tests);
+            self.tests = Some(self.tests.map_or(tests, |before| before.and(tests)));
         }
     }
 
@@ -148,5 +157,11 @@ mod tests {
         };
         assert_eq!(column.tests, Some(tests));
         assert!(!column.is_whole());
+        column.read(
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 77 filtered out; \
+             finished in 60.00s",
+        );
+        assert_eq!(column.tests.map(|tests| tests.passed), Some(64));
+        assert!(column.is_whole(), "two runs, all tests");
     }
 }

@@ -101,7 +101,10 @@ impl Row {
     /// What a cell has left out, or a value for which there is no cell.
     pub(crate) fn note<'a>(&self, column: &'a Column, width: usize) -> Option<&'a str> {
         let value = column.value(&self.topic, &self.key)?;
-        (!self.fits_a_table() || !self.is_short(value, width)).then_some(value)
+        // What is hooked is said once, of the default choice.
+        let is_said = self.topic.starts_with("hook-") && !value.starts_with("refused");
+        let has_cell = self.fits_a_table() && self.is_short(value, width);
+        (!has_cell && !is_said).then_some(value)
     }
 
     /// Of a hook the kind is enough in the table, so that columns can be compared.
