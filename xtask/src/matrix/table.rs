@@ -109,10 +109,12 @@ impl fmt::Display for Matrix {
             })?;
         }
         self.ends(f)?;
-        for row in &rows {
-            for note in notes(row, &self.columns) {
-                paragraph(f, &note)?;
+        let notes = rows.iter().flat_map(|row| notes(row, &self.columns));
+        for (number, note) in notes.enumerate() {
+            if number == 0 {
+                writeln!(f, "\nwhat the cells leave out")?;
             }
+            paragraph(f, &format!("  {note}"))?;
         }
         Ok(())
     }
@@ -212,12 +214,12 @@ mod tests {
             "kernel                    5.10        7.3",
             "hook of each signal",
             "  minisocket_begin        fentry      fentry",
-            "hook minisocket_begin on 5.10: fentry inet_twsk_hashdance",
+            "  hook minisocket_begin on 5.10: fentry inet_twsk_hashdance",
             "  expired                 ok          ok",
             "  killed                  absent      MISSING",
-            "cause killed/fentry: absent: the kernel refuses it",
+            "  cause killed/fentry: absent: the kernel refuses it",
             "  passed                  8/8         8/8",
-            "memory tracker: 312 bytes for each connection",
+            "  memory tracker: 312 bytes for each connection",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
         }
