@@ -2,8 +2,11 @@
 
 use super::column::Column;
 
-/// Topics that are rows of the table, each with its heading, in this order;
-/// others are listed below it.
+/// Of a cell; seven of them and a name make less than 120.
+pub(crate) const WIDTH: usize = 12;
+
+/// Topics that a run of all tests tells of, each with its heading, in this
+/// order; others come after them.
 const TOPICS: &[(&str, &str)] = &[
     ("kernel", "kernel"),
     ("hook", "hook of each signal"),
@@ -17,7 +20,11 @@ const TOPICS: &[(&str, &str)] = &[
 /// Topics of which a kernel may tell less than another: not every program is
 /// for every kernel, and what is only listed has no cell to be empty.
 fn may_be_absent(topic: &str) -> bool {
-    topic == "insns" || TOPICS.iter().all(|(known, _)| *known != topic)
+    topic == "insns" || !is_known(topic)
+}
+
+fn is_known(topic: &str) -> bool {
+    TOPICS.iter().any(|(known, _)| *known == topic)
 }
 
 /// One thing that runs have told about.
@@ -25,6 +32,8 @@ fn may_be_absent(topic: &str) -> bool {
 pub(crate) struct Row {
     pub(crate) topic: String,
     pub(crate) key: String,
+    /// False of a sentence, which goes below the table.
+    pub(crate) has_cells: bool,
 }
 
 /// All there are: by topic, then by kind of hook where a key names one
@@ -32,12 +41,15 @@ pub(crate) struct Row {
 pub(crate) fn rows(columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::<Row>::new();
     for fact in columns.iter().flat_map(|column| &column.facts) {
-        let row = Row {
-            topic: fact.topic.clone(),
-            key: fact.key.clone(),
-        };
-        if !rows.contains(&row) {
-            rows.push(row);
+        let has_cells = is_known(&fact.topic) || fact.value.len() < WIDTH;
+        let mut known = rows.iter_mut();
+        match known.find(|row| row.topic == fact.topic && row.key == fact.key) {
+            Some(row) => row.has_cells &= has_cells,
+            None => rows.push(Row {
+                topic: fact.topic.clone(),
+                key: fact.key.clone(),
+                has_cells,
+            }),
         }
     }
     rows.sort_by_key(Row::place);
@@ -76,22 +88,28 @@ impl Row {
         }
     }
 
-    pub(crate) fn fits_a_table(&self) -> bool {
-        TOPICS.iter().any(|(topic, _)| *topic == self.topic)
-    }
-
     /// Whether this run should have told it.
     pub(crate) fn is_missing(&self, column: &Column) -> bool {
         !may_be_absent(&self.topic)
             && column.is_whole()
+            && !self.has_no_hook(column)
             && column.value(&self.topic, &self.key).is_none()
     }
 
+    /// Whether it needs a kind of hook by which this kernel does not let
+    /// minisockets be followed.
+    fn has_no_hook(&self, column: &Column) -> bool {
+        let topic = self.kind().map(|kind| format!("hook-{kind}"));
+        let hook = topic.and_then(|topic| column.value(&topic, "minisocket_end"));
+        hook.is_some_and(|hook| hook.starts_with("refused"))
+    }
+
     /// A value that fits, or its first word.
-    pub(crate) fn cell(&self, column: &Column, width: usize) -> String {
+    pub(crate) fn cell(&self, column: &Column) -> String {
         match column.value(&self.topic, &self.key) {
-            Some(value) if self.is_short(value, width) => value.to_owned(),
-            Some(value) => first_word(value).chars().take(width).collect(),
+            Some(value) if self.is_short(value) => value.to_owned(),
+            Some(value) => first_word(value).chars().take(WIDTH - 1).collect(),
+            None if self.has_no_hook(column) => "no hook".to_owned(),
             None if self.is_missing(column) => "MISSING".to_owned(),
             None if may_be_absent(&self.topic) => "-".to_owned(),
             None => "not run".to_owned(),
@@ -99,18 +117,18 @@ impl Row {
     }
 
     /// What a cell has left out, or a value for which there is no cell.
-    pub(crate) fn note<'a>(&self, column: &'a Column, width: usize) -> Option<&'a str> {
+    pub(crate) fn note<'a>(&self, column: &'a Column) -> Option<&'a str> {
         let value = column.value(&self.topic, &self.key)?;
         // What is hooked is said once, of the default choice.
         let is_said = self.topic.starts_with("hook-") && !value.starts_with("refused");
-        let has_cell = self.fits_a_table() && self.is_short(value, width);
+        let has_cell = self.has_cells && self.is_short(value);
         (!has_cell && !is_said).then_some(value)
     }
 
     /// Of a hook the kind is enough in the table, so that columns can be compared.
-    fn is_short(&self, value: &str, width: usize) -> bool {
+    fn is_short(&self, value: &str) -> bool {
         let one_word = !self.topic.starts_with("hook") || !value.contains(' ');
-        one_word && value.chars().count() <= width
+        one_word && value.chars().count() < WIDTH
     }
 }
 

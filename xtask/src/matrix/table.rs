@@ -4,13 +4,11 @@ use std::fmt;
 
 use super::{
     column::{Column, End},
-    row::{Row, rows},
+    row::{Row, WIDTH, rows},
 };
 
 /// Of a row's name.
-const NAME: usize = 26;
-/// Of a cell; seven of them and the name make less than 120.
-const CELL: usize = 12;
+const NAME: usize = 32;
 /// Of a line of text.
 const LINE: usize = 110;
 
@@ -49,7 +47,7 @@ impl Matrix {
     ) -> fmt::Result {
         let mut line = format!("{name:NAME$}");
         for column in &self.columns {
-            line += &format!("{:CELL$}", cell(column));
+            line += &format!("{:WIDTH$}", cell(column));
         }
         writeln!(f, "{}", line.trim_end())
     }
@@ -99,14 +97,12 @@ impl fmt::Display for Matrix {
         self.line(f, "kernel", |column| column.name.clone())?;
         let rows = rows(&self.columns);
         let mut heading = String::new();
-        for row in rows.iter().filter(|row| row.fits_a_table()) {
+        for row in rows.iter().filter(|row| row.has_cells) {
             if row.heading() != heading {
                 heading = row.heading();
                 writeln!(f, "{heading}")?;
             }
-            self.line(f, &format!("  {}", row.name()), |column| {
-                row.cell(column, CELL - 1)
-            })?;
+            self.line(f, &format!("  {}", row.name()), |column| row.cell(column))?;
         }
         self.ends(f)?;
         let notes = rows.iter().flat_map(|row| notes(row, &self.columns));
@@ -124,7 +120,7 @@ impl fmt::Display for Matrix {
 fn notes(row: &Row, columns: &[Column]) -> Vec<String> {
     let mut texts = Vec::<(&str, Vec<&str>)>::new();
     for column in columns {
-        let Some(value) = row.note(column, CELL - 1) else {
+        let Some(value) = row.note(column) else {
             continue;
         };
         match texts.iter_mut().find(|(text, _)| *text == value) {
@@ -200,6 +196,7 @@ mod tests {
                 "hook\tminisocket_begin\tfentry inet_twsk_hashdance_schedule",
                 "cause\texpired/fentry\tok",
                 "insns\twalk\t1234",
+                "burst\tends/fentry\t77",
                 "insns\ttw_begun4\t77",
             ],
             OK,
@@ -211,14 +208,14 @@ mod tests {
     fn a_cell_is_one_word_and_what_it_leaves_out_is_said_below() {
         let text = matrix().to_string();
         for line in [
-            "kernel                    5.10        7.3",
+            "kernel                          5.10        7.3",
             "hook of each signal",
-            "  minisocket_begin        fentry      fentry",
+            "  minisocket_begin              fentry      fentry",
             "  hook minisocket_begin on 5.10: fentry inet_twsk_hashdance",
-            "  expired                 ok          ok",
-            "  killed                  absent      MISSING",
+            "  expired                       ok          ok",
+            "  killed                        absent      MISSING",
             "  cause killed/fentry: absent: the kernel refuses it",
-            "  passed                  8/8         8/8",
+            "  passed                        8/8         8/8",
             "  memory tracker: 312 bytes for each connection",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
@@ -229,6 +226,22 @@ mod tests {
     #[test]
     fn what_one_kernel_has_told_and_another_has_not_is_missing_unless_it_may_be() {
         assert_eq!(matrix().missing(), ["kernel 7.3: cause killed/fentry"]);
+    }
+
+    #[test]
+    fn where_a_kind_of_hook_is_refused_nothing_is_missing_that_it_would_tell() {
+        let mut matrix = matrix();
+        let refused = [
+            "hook\tminisocket_begin\traw_tp timer_start",
+            "hook-fentry\tminisocket_end\trefused: not permitted",
+        ];
+        matrix.push(column("here", &refused, OK));
+        let missing = matrix.missing();
+        assert!(
+            missing.iter().all(|what| !what.starts_with("kernel here")),
+            "{missing:?}"
+        );
+        assert!(matrix.to_string().contains("no hook"));
     }
 
     #[test]
