@@ -150,17 +150,33 @@ fn assert_counted(lines: &[&Transition], witness: &Witness) {
     let mut printed = tally(lines);
     let handed = printed.remove(&("FIN_WAIT2".into(), "TIME_WAIT".into()));
     printed.insert(("FIN_WAIT2".into(), "CLOSE".into()), handed.unwrap_or(0));
+    // What the kernel kept from the witness (and counted, for all ports).
+    let missed = witness.missed().unwrap_or(0);
     for old in &STATES[1..] {
         for new in &STATES[1..] {
             let count = printed.remove(&((*old).into(), (*new).into()));
             let witnessed = witness.count(old, new);
-            assert_eq!(count.unwrap_or(0), witnessed, "{old} -> {new}");
+            let count = count.unwrap_or(0);
+            let right = (witnessed..=witnessed + missed).contains(&count);
+            assert!(right, "{old} -> {new}: {count}, {witnessed}, {missed}");
         }
     }
     assert!(printed.is_empty(), "{printed:?}");
     // A pair that is no state would be in cell 0.
-    assert_eq!(lines.len() as u64, witness.total());
-    assert_eq!(witness.missed().unwrap_or(0), 0);
+    assert_total(lines.len() as u64, witness);
+}
+
+/// The kernel does not run the witness while any other program of a classic
+/// tracepoint or of a kprobe runs on the CPU, nor while a map is changed there,
+/// by other tests say, and from Linux 6.7 on counts what it has kept from it:
+/// `trace_call_bpf` of
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c>.
+fn assert_total(transitions: u64, witness: &Witness) {
+    let (total, missed) = (witness.total(), witness.missed().unwrap_or(0));
+    assert!(
+        (total..=total + missed).contains(&transitions),
+        "{transitions}: {total} witnessed and {missed} kept from the witness"
+    );
 }
 
 #[test]
@@ -210,6 +226,5 @@ fn the_transitions_of_the_end_line_are_those_that_the_kernel_reported() {
     });
     let run = trace.stop();
     run.assert_sound();
-    assert_eq!(run.end.transitions, witness.total());
-    assert_eq!(witness.missed().unwrap_or(0), 0);
+    assert_total(run.end.transitions, &witness);
 }
