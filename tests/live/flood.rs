@@ -110,9 +110,10 @@ fn assert_every_line(run: &Finished, stories: &[Story]) {
     for (side, steps) in stories {
         // An aborted connection leaves its ports to a later one.
         let connections = sides.get_mut(side);
-        let lines = connections
+        let mut lines = connections
             .and_then(VecDeque::pop_front)
             .unwrap_or_default();
+        lines.retain(|line| is_of_the_flood(line));
         if let Err(why) = check(&lines, First::Born, steps) {
             wrong.push(format!("{side:?}: {why}: {lines:#?}"));
         }
@@ -124,6 +125,11 @@ fn assert_every_line(run: &Finished, stories: &[Story]) {
         wrong.len(),
         some.join("\n")
     );
+}
+
+/// On a busy machine the first minisockets end before the last connection begins.
+fn is_of_the_flood(line: &Transition) -> bool {
+    line.old != "TIME_WAIT"
 }
 
 /// Counts lines by pair of states.
@@ -144,17 +150,33 @@ fn assert_counted(lines: &[&Transition], witness: &Witness) {
     let mut printed = tally(lines);
     let handed = printed.remove(&("FIN_WAIT2".into(), "TIME_WAIT".into()));
     printed.insert(("FIN_WAIT2".into(), "CLOSE".into()), handed.unwrap_or(0));
+    // What the kernel kept from the witness (and counted, for all ports).
+    let missed = witness.missed().unwrap_or(0);
     for old in &STATES[1..] {
         for new in &STATES[1..] {
             let count = printed.remove(&((*old).into(), (*new).into()));
             let witnessed = witness.count(old, new);
-            assert_eq!(count.unwrap_or(0), witnessed, "{old} -> {new}");
+            let count = count.unwrap_or(0);
+            let right = (witnessed..=witnessed + missed).contains(&count);
+            assert!(right, "{old} -> {new}: {count}, {witnessed}, {missed}");
         }
     }
     assert!(printed.is_empty(), "{printed:?}");
     // A pair that is no state would be in cell 0.
-    assert_eq!(lines.len() as u64, witness.total());
-    assert_eq!(witness.missed().unwrap_or(0), 0);
+    assert_total(lines.len() as u64, witness);
+}
+
+/// The kernel does not run the witness while any other program of a classic
+/// tracepoint or of a kprobe runs on the CPU, nor while a map is changed there,
+/// by other tests say, and from Linux 6.7 on counts what it has kept from it:
+/// `trace_call_bpf` of
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c>.
+fn assert_total(transitions: u64, witness: &Witness) {
+    let (total, missed) = (witness.total(), witness.missed().unwrap_or(0));
+    assert!(
+        (total..=total + missed).contains(&transitions),
+        "{transitions}: {total} witnessed and {missed} kept from the witness"
+    );
 }
 
 #[test]
@@ -171,9 +193,9 @@ fn twenty_thousand_connections_give_every_transition_none_lost_and_no_wrong_line
         (trace.stop(), stories, witness)
     });
     run.assert_sound();
-    let lines = run.select(|line| line.netns == inside.inode);
-    assert_counted(&lines, &witness);
+    let lines = run.select(|line| line.netns == inside.inode && is_of_the_flood(line));
     assert_every_line(&run, &stories);
+    assert_counted(&lines, &witness);
     let expected: usize = stories
         .iter()
         .map(|story: &(_, Vec<Step>)| story.1.len())
@@ -204,6 +226,5 @@ fn the_transitions_of_the_end_line_are_those_that_the_kernel_reported() {
     });
     let run = trace.stop();
     run.assert_sound();
-    assert_eq!(run.end.transitions, witness.total());
-    assert_eq!(witness.missed().unwrap_or(0), 0);
+    assert_total(run.end.transitions, &witness);
 }

@@ -46,6 +46,7 @@ mod existing;
 mod filters;
 mod flood;
 mod hostile;
+mod kernel;
 mod loss;
 mod namespaces;
 mod origin;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io::{BufRead as _, BufReader},
     process::{Command, Stdio},
 };
 
@@ -19,6 +20,27 @@ pub(crate) fn exec(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{status}: {command:?}");
+    }
+    Ok(())
+}
+
+/// Runs to the end with this terminal, and hands over each line that is written
+/// to standard output.
+#[expect(clippy::print_stdout, reason = "the command's own output, passed on")]
+pub(crate) fn lines(command: &mut Command, mut take: impl FnMut(&str)) -> Result<()> {
+    say(format_args!("+ {}", shown(command)));
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("cannot start {command:?}"))?;
+    let output = child.stdout.take().context("no standard output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        take(&line);
+    }
+    let status = child.wait()?;
     if !status.success() {
         bail!("{status}: {command:?}");
     }

@@ -3,6 +3,7 @@
 
 mod archive;
 mod modules;
+mod table;
 
 use std::{
     fs,
@@ -12,43 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use self::table::{KERNELS, Kernel};
 use crate::{
     exec::{exec, say},
     kernels::archive::Archive,
     machine::cache,
 };
-
-/// One line of the table.
-pub(crate) struct Kernel {
-    pub(crate) version: &'static str,
-    suites: &'static [&'static str],
-    /// Package names; `*` stands for digits and dots, the same ones in each. The
-    /// highest that the archive has is taken: older ones disappear from it.
-    packages: &'static [&'static str],
-    /// Whether `cargo xtask test` boots it; `cargo xtask vm` boots all.
-    pub(crate) every_run: bool,
-}
-
-pub(crate) const KERNELS: &[Kernel] = &[
-    Kernel {
-        version: "5.10",
-        suites: &["bullseye-security"],
-        packages: &["linux-image-5.10.0-*-cloud-amd64"],
-        every_run: false,
-    },
-    Kernel {
-        version: "6.1",
-        suites: &["bookworm", "bookworm-security"],
-        packages: &["linux-image-6.1.0-*-cloud-amd64"],
-        every_run: true,
-    },
-    Kernel {
-        version: "6.12",
-        suites: &["trixie", "trixie-security"],
-        packages: &["linux-image-6.12.*+deb13-cloud-amd64"],
-        every_run: false,
-    },
-];
 
 /// Modules that the tests use, unless the kernel has them built in.
 const MODULES: &[&str] = &["inet_diag", "tcp_diag", "veth", "tun"];
@@ -118,14 +88,27 @@ fn fetch_into(kernel: &Kernel, work: &Path) -> Result<PathBuf> {
         exec(Command::new("dpkg").arg("-x").arg(&file).arg(&tree))?;
     }
     fs::create_dir_all(kept.join("modules"))?;
-    let vmlinuz = files(&tree.join("boot"))?
-        .into_iter()
-        .find(|file| name(file).starts_with("vmlinuz-"))
-        .context("the packages have no vmlinuz")?;
+    let vmlinuz = vmlinuz(&tree)?.context("the packages have no vmlinuz")?;
     fs::copy(vmlinuz, kept.join("vmlinuz"))?;
     modules::keep(&tree, MODULES, &kept.join("modules"))?;
     fs::write(kept.join("complete"), contents())?;
     Ok(kept)
+}
+
+/// `boot/vmlinuz-VERSION`, and since 7.2 `usr/lib/modules/VERSION/vmlinuz`.
+fn vmlinuz(tree: &Path) -> Result<Option<PathBuf>> {
+    let is_kernel = |file: &PathBuf| file.is_file() && name(file).starts_with("vmlinuz");
+    let boot = tree.join("boot");
+    let mut directories = files(&tree.join("usr/lib/modules")).unwrap_or_default();
+    if boot.is_dir() {
+        directories.push(boot);
+    }
+    for directory in directories {
+        if let Some(file) = files(&directory)?.into_iter().find(is_kernel) {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 fn replace(kept: &Path, home: &Path) -> Result<()> {
@@ -137,20 +120,32 @@ fn replace(kept: &Path, home: &Path) -> Result<()> {
 
 /// The names of the newest build's packages.
 fn resolve(kernel: &Kernel, archive: &Archive) -> Result<Vec<String>> {
-    let Some((first, _)) = kernel.packages.split_first() else {
+    for packages in kernel.packages {
+        if let Some(newest) = newest(packages, archive)? {
+            return Ok(packages
+                .iter()
+                .map(|pattern| pattern.replace('*', &newest))
+                .collect());
+        }
+    }
+    bail!(
+        "{:?} is in none of {}",
+        kernel.packages,
+        kernel.suites.join(", ")
+    )
+}
+
+/// The highest number that the archive has of the first package.
+fn newest(packages: &[&str], archive: &Archive) -> Result<Option<String>> {
+    let Some(first) = packages.first() else {
         bail!("no package is named");
     };
     let names = archive.names(first.split('*').next().unwrap_or(first))?;
-    let newest = names
+    Ok(names
         .lines()
         .filter_map(|name| build_number(first, name))
         .max_by_key(|build| numbers(build))
-        .with_context(|| format!("{first} is in none of {}", kernel.suites.join(", ")))?;
-    Ok(kernel
-        .packages
-        .iter()
-        .map(|pattern| pattern.replace('*', newest))
-        .collect())
+        .map(str::to_owned))
 }
 
 /// What the star stands for.

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Error, Result, bail};
 
 use crate::{
     cargo,
-    exec::exec,
+    exec::{exec, say},
     kernels::{self, KERNELS},
-    machine::{self, workspace},
+    live,
+    machine::workspace,
+    matrix::{self, Column, End, Matrix},
     route::Route,
     setup,
     summary::{Outcome, Summary},
@@ -20,7 +22,11 @@ pub(crate) fn command() -> ExitCode {
     let mut summary = Summary::default();
     summary.check("set-up", || passed(setup::for_tests()));
     if summary.failed() == 0 {
-        checks(&mut summary);
+        let mut matrix = Matrix::default();
+        checks(&mut summary, &mut matrix);
+        if let Err(error) = matrix::print(&matrix) {
+            say(format_args!("error: {error:#}"));
+        }
     }
     tell(&summary);
     match summary.failed() {
@@ -29,16 +35,12 @@ pub(crate) fn command() -> ExitCode {
     }
 }
 
-fn checks(summary: &mut Summary) {
+fn checks(summary: &mut Summary, matrix: &mut Matrix) {
     summary.check("formatting", formatting);
     summary.check("lints, host target", host_lints);
     summary.check("lints, BPF target", bpf_lints);
     summary.check("unit, doc, scenario and replay tests", tests);
-    summary.check("live tests, this kernel", live);
-    for kernel in KERNELS {
-        let name = format!("live tests, kernel {} in a VM", kernel.version);
-        summary.check(&name, || in_vm(kernel));
-    }
+    live_tests(summary, matrix);
 }
 
 fn formatting() -> Result<Outcome> {
@@ -64,34 +66,57 @@ fn tests() -> Result<Outcome> {
     passed(exec(cargo::command("test").arg("--locked")))
 }
 
-/// The target `live` is not part of `cargo test`: it wants root.
-fn live() -> Result<Outcome> {
-    if let Some(reason) = vm::no_live_target()? {
-        return Ok(Outcome::NotRun(reason));
+/// The live tests here and on every kernel of the table, each a check of its
+/// own; then the table.
+fn live_tests(summary: &mut Summary, matrix: &mut Matrix) {
+    summary.check("live tests, this kernel", || {
+        outcome(matrix, "here", vm::no_live_target, || Ok(live::here()))
+    });
+    // Built once; a failure is told for every kernel.
+    let mut payload = None;
+    for kernel in KERNELS {
+        let name = format!("live tests, kernel {} in a VM", kernel.version);
+        summary.check(&name, || {
+            outcome(matrix, kernel.version, vm_obstacle, || {
+                if payload.is_none() {
+                    payload = Some(vm::build()?);
+                }
+                let payload = payload.as_ref().context("nothing was built")?;
+                Ok(vm::test(kernel, payload, &[]))
+            })
+        });
     }
-    let mut test = cargo::command("test");
-    if !machine::is_root() {
-        // Fails early and by name if there is no sudo.
-        machine::privileged("true")?;
-        test.args(["--config", "target.'cfg(unix)'.runner = 'sudo -E'"]);
-    }
-    test.args(["--locked", "--package=tcpstate-user", "--test=live"]);
-    passed(exec(&mut test))
+    summary.check("table of kernels without gaps", || {
+        match matrix::missing(matrix).as_slice() {
+            [] => Ok(Outcome::Passed),
+            missing => bail!(missing.join("\n")),
+        }
+    });
 }
 
-fn in_vm(kernel: &'static kernels::Kernel) -> Result<Outcome> {
-    let obstacle = vm::no_live_target()?.or_else(kernels::obstacle);
-    if let Some(reason) = obstacle {
+fn vm_obstacle() -> Result<Option<String>> {
+    Ok(vm::no_live_target()?.or_else(kernels::obstacle))
+}
+
+/// Runs the live tests unless something is in the way; the column is part of
+/// the table however it ends.
+fn outcome(
+    matrix: &mut Matrix,
+    name: &str,
+    obstacle: impl FnOnce() -> Result<Option<String>>,
+    run: impl FnOnce() -> Result<Column>,
+) -> Result<Outcome> {
+    if let Some(reason) = obstacle()? {
+        matrix.push(Column::not_run(name, &reason));
         return Ok(Outcome::NotRun(reason));
     }
-    if !kernel.every_run {
-        let by_hand = format!(
-            "not in every run: cargo xtask vm --kernel {}",
-            kernel.version
-        );
-        return Ok(Outcome::NotRun(by_hand));
-    }
-    passed(vm::test(&[kernel], &[]))
+    let column = run()?;
+    let outcome = match &column.end {
+        End::Failed(reason) => Err(Error::msg(reason.clone())),
+        End::Passed | End::NotRun(_) => Ok(Outcome::Passed),
+    };
+    matrix.push(column);
+    outcome
 }
 
 fn passed(result: Result<()>) -> Result<Outcome> {

@@ -12,12 +12,14 @@ mod qemu;
 
 use std::fs;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+pub(crate) use self::guest::{Payload, build};
 use crate::{
     exec::say,
     kernels::{self, KERNELS, Kernel},
     machine::workspace,
+    matrix::{self, Column, Matrix},
     setup,
 };
 
@@ -28,22 +30,20 @@ pub(crate) fn command(versions: &[String], arguments: &[String]) -> Result<()> {
             "no tests but the machine's own check: {reason}"
         ));
     }
-    test(&chosen(versions)?, arguments)
+    let payload = build()?;
+    let mut matrix = Matrix::default();
+    // All have their turn before one fails the command.
+    for kernel in chosen(versions)? {
+        matrix.push(test(kernel, &payload, arguments));
+    }
+    matrix::publish(&matrix)
 }
 
-/// Runs the live tests on each kernel; all have their turn before one fails it.
-pub(crate) fn test(kernels: &[&Kernel], arguments: &[String]) -> Result<()> {
-    let payload = guest::build()?;
-    let mut failures = Vec::new();
-    for kernel in kernels {
-        if let Err(error) = test_on(kernel, &payload, arguments) {
-            failures.push(format!("kernel {}: {error:#}", kernel.version));
-        }
-    }
-    if !failures.is_empty() {
-        bail!(failures.join("\n"));
-    }
-    Ok(())
+/// The live tests on one kernel.
+pub(crate) fn test(kernel: &Kernel, payload: &Payload, arguments: &[String]) -> Column {
+    Column::run(kernel.version, |column| {
+        test_on(kernel, payload, arguments, column)
+    })
 }
 
 /// Why there are no live tests to run, if that is so: the target is named in
@@ -81,7 +81,12 @@ fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
         .collect()
 }
 
-fn test_on(kernel: &Kernel, payload: &guest::Payload, arguments: &[String]) -> Result<()> {
+fn test_on(
+    kernel: &Kernel,
+    payload: &Payload,
+    arguments: &[String],
+    column: &mut Column,
+) -> Result<()> {
     let image = kernels::image(kernel)?;
     let directory = workspace().join("target/vm");
     fs::create_dir_all(&directory)?;
@@ -92,5 +97,5 @@ fn test_on(kernel: &Kernel, payload: &guest::Payload, arguments: &[String]) -> R
         log: directory.join(format!("{}.log", kernel.version)),
     };
     initramfs::write(&machine.initrd, &image.modules, payload, arguments)?;
-    machine.run()
+    machine.run(column)
 }

@@ -18,6 +18,8 @@ pub(crate) enum Line<'a> {
     Exit(i32),
     /// The kernel has complained of itself.
     Splat(&'a str),
+    /// What a test has established, for the table of kernels.
+    Fact(&'a str),
     Panic,
     /// Anything else: for the reader.
     Text(&'a str),
@@ -34,6 +36,7 @@ pub(crate) fn read(line: &str) -> Line<'_> {
         ("booted", _) => Line::Booted,
         ("exit", status) => status.parse().map_or(Line::Text(line), Line::Exit),
         ("splat", text) => Line::Splat(text),
+        ("fact", text) => Line::Fact(text),
         _ => Line::Text(marked),
     }
 }
@@ -49,6 +52,10 @@ mod tests {
         assert_eq!(
             read("tcpstate-vm: splat WARNING: CPU: 0"),
             Line::Splat("WARNING: CPU: 0")
+        );
+        assert_eq!(
+            read("tcpstate-vm: fact hook\taccepted\tfexit inet_csk_accept"),
+            Line::Fact("hook\taccepted\tfexit inet_csk_accept")
         );
         assert_eq!(read("exit 0"), Line::Text("exit 0"));
         assert_eq!(

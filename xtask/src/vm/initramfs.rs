@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     exec::output,
+    live::WAITING,
     machine::{program, workspace},
     packages::TEST,
     vm::{guest::Payload, newc::Archive},
@@ -82,11 +83,12 @@ pub(crate) fn write(
         copy(&mut archive, &Path::new("/vm/modules").join(name), module)?;
     }
     ours(&mut archive, payload)?;
-    // One argument per line.
-    archive.file(
-        Path::new("/vm/arguments"),
-        (arguments.join("\n") + "\n").as_bytes(),
-    )?;
+    for (path, words) in [
+        ("/vm/arguments", arguments.join("\n")),
+        ("/vm/waiting", WAITING.join("\n")),
+    ] {
+        archive.file(Path::new(path), (words + "\n").as_bytes())?;
+    }
     archive.finish()?;
     Ok(())
 }
