@@ -7,12 +7,13 @@ use tcpstate_common::{record::caller, settings::AddressRange};
 
 use crate::maps::{CALLERS, setting};
 
-/// The first of our [`caller`]s in the kernel stack of an fentry program.
+/// The first of our [`caller`]s in the kernel stack of an fentry program, or of
+/// a raw tracepoint's.
 ///
 /// An fentry program has no registers, so the stack is unwound: the program,
 /// its trampoline, the hooked function, and then the caller.
 #[inline(always)]
-pub(super) fn in_stack(ctx: *mut c_void) -> u8 {
+pub(crate) fn in_stack(ctx: *mut c_void) -> u8 {
     const DEPTH: u32 = 8;
     let mut stack = [0_u64; DEPTH as usize];
     // SAFETY: the helper writes no more than the given length.
@@ -53,7 +54,7 @@ pub(super) fn of_function(_ctx: &ProbeContext) -> u8 {
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "an index below `caller::COUNT`, which is 7"
+    reason = "an index below `caller::COUNT`, which is 10"
 )]
 fn of_address(address: u64) -> u8 {
     for (index, [first, second]) in CALLERS.functions.iter().enumerate() {

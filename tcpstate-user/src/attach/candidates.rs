@@ -225,6 +225,39 @@ pub(super) const MINISOCKET_CHANGE: &[Candidate] = &[
     },
 ];
 
+pub(super) const REQUEST_END: &[Candidate] = &[
+    Candidate {
+        hook: "fentry inet_csk_clone_lock, inet_csk_reqsk_queue_drop, \
+               fentry and fexit reqsk_timer_handler",
+        attach: Attach::Together(&[
+            fentry(
+                "req_cloned_fentry",
+                "inet_csk_clone_lock",
+                &[Struct("sock"), Struct("request_sock")],
+            ),
+            fentry(
+                "req_ended_fentry",
+                "inet_csk_reqsk_queue_drop",
+                &[Struct("sock"), Struct("request_sock")],
+            ),
+            // A re-arm that is seen takes back an expiry that is seen.
+            Attach::Fexit {
+                programs: &[(1, "req_armed_fexit1")],
+                function: "reqsk_timer_handler",
+            },
+            fentry("req_expired_fentry", "reqsk_timer_handler", TIMER),
+        ]),
+    },
+    Candidate {
+        hook: "raw_tp timer_start, timer_cancel, timer_expire_entry",
+        attach: Attach::Together(&[
+            raw_tracepoint("req_timer_started", "timer_start", TIMER),
+            raw_tracepoint("req_timer_stopped", "timer_cancel", TIMER),
+            raw_tracepoint("req_timer_expired", "timer_expire_entry", TIMER),
+        ]),
+    },
+];
+
 const fn fentry(
     program: &'static str,
     function: &'static str,

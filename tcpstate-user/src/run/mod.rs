@@ -112,6 +112,7 @@ fn tracker(info: &SessionInfo) -> Tracker {
     let follows = Follows {
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
+        requests: has("request_end"),
     };
     Tracker::new(Limits::default(), follows)
 }

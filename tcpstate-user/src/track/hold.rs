@@ -1,5 +1,5 @@
-//! Lines that cannot be written yet: the tuple is not known, or the reason of
-//! a reset is still to come.
+//! Lines that cannot be written yet: the tuple is not known, or the begin of the
+//! request, or the reason of a reset is still to come.
 //!
 //! It knows no sockets, only who waits, since when, and for what. At most one
 //! line of a socket waits, so its lines stay in order.
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 use tcpstate_common::{record::Tuple, state::TcpState};
 
-use super::{Cause, Change, Counters, cause::Ending, entry::Generation};
+use super::{Cause, Change, Counters, cause::Ending, entry::Generation, tuple::is_complete};
 use crate::decode::{KtimeNs, SockAddr64};
 
 /// How long `tcp_send_reset` may follow `-> CLOSE`. It does within the same
@@ -18,7 +18,8 @@ use crate::decode::{KtimeNs, SockAddr64};
 /// of 5000 connections. Most lines do not wait for it, as `tcp_destroy_sock`
 /// comes sooner.
 const RESET_NS: u64 = 30_000_000;
-/// How long a tuple may be missing when nobody looked at the socket.
+/// How long a tuple may be missing when nobody looked at the socket, and the end
+/// of a request that has a child: both are a matter of one call of the kernel.
 const TUPLE_NS: u64 = 20_000_000;
 
 /// Where a held line lies.
@@ -30,6 +31,8 @@ pub(super) struct HeldKey(u32);
 pub(super) enum Wait {
     /// For the tuple.
     Tuple,
+    /// For the end of the request, which tells when it began; and the tuple.
+    Request,
     /// For `tcp_send_reset`.
     Reset {
         /// How it ended when none comes.
@@ -59,7 +62,7 @@ impl Held {
         counters: &mut Counters,
     ) -> Option<Change> {
         match self.wait {
-            Wait::Tuple => {
+            Wait::Tuple | Wait::Request => {
                 self.line.tuple = *tuple;
                 Some(self.line)
             }
@@ -145,7 +148,7 @@ impl Holds {
             serial,
         };
         match wait {
-            Wait::Tuple => self.tuples.push_back(due),
+            Wait::Tuple | Wait::Request => self.tuples.push_back(due),
             Wait::Reset { .. } => self.resets.push_back(due),
         }
         Some(key)
@@ -181,7 +184,9 @@ impl Holds {
     /// The sockets that should be looked at.
     pub(super) fn wanted(&self) -> impl Iterator<Item = SockAddr64> {
         let due = self.tuples.iter();
-        due.filter_map(|&due| Some(waiting(&self.lines, due)?.sk))
+        let held = due.filter_map(|&due| waiting(&self.lines, due));
+        let lacks = |held: &&Held| !is_complete(&held.line.tuple, held.line.new);
+        held.filter(lacks).map(|held| held.sk)
     }
 }
 

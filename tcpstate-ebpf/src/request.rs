@@ -1,0 +1,131 @@
+//! What happens to requests, which stand for a connection from the SYN to the
+//! last segment of the handshake.
+//!
+//! The hooks come in two families: the kernel's functions, by fentry and fexit,
+//! and the tracepoints of its timers. When a request began is in the request
+//! itself, so only what follows is reported. One without a SYN-ACK has no begin
+//! and no record: its timer is started before that is sent, and syncookies and
+//! fast open make no request that lives.
+//! (`tcp_conn_request`): <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>
+
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{fentry, fexit, raw_tracepoint},
+    programs::{FEntryContext, FExitContext, RawTracePointContext},
+};
+use tcpstate_common::record::{Request, caller, kind, request as what};
+
+use crate::{
+    emit::{count_foreign, emit, now},
+    filter,
+    maps::{CALLERS, OFFSETS, setting},
+    sock::{Sock, read},
+    timewait::caller::in_stack,
+};
+
+/// `match-proto: struct sock *inet_csk_clone_lock(const struct sock *sk, const
+/// struct request_sock *req, const gfp_t priority)`, the same on Linux 5.10 to
+/// 7.3: it makes the child that takes over.
+#[fentry(function = "inet_csk_clone_lock")]
+pub(crate) fn req_cloned_fentry(ctx: FEntryContext) {
+    send(Sock(ctx.arg(1)), what::CLONED, || caller::HASHDANCE);
+}
+
+/// `match-proto: bool inet_csk_reqsk_queue_drop(struct sock *sk, struct
+/// request_sock *req)`. Whoever calls it says why; where a child has been made,
+/// [`req_cloned_fentry`] has said so.
+#[fentry(function = "inet_csk_reqsk_queue_drop")]
+pub(crate) fn req_ended_fentry(ctx: FEntryContext) {
+    let by = in_stack(ctx.as_ptr());
+    if by != caller::HASHDANCE {
+        send(Sock(ctx.arg(1)), what::ENDED, || by);
+    }
+}
+
+/// `match-proto: void reqsk_timer_handler(struct timer_list *t)`: the SYN-ACK is
+/// sent again, or the request ends.
+#[fentry(function = "reqsk_timer_handler")]
+pub(crate) fn req_expired_fentry(ctx: FEntryContext) {
+    send(of_timer(ctx.arg(0)), what::EXPIRED, || caller::UNKNOWN);
+}
+
+/// As [`req_expired_fentry`], behind it. Where the request has ended its memory
+/// may be another's already, which is harmless: that is one whose life goes on.
+#[fexit(function = "reqsk_timer_handler")]
+pub(crate) fn req_armed_fexit1(ctx: FExitContext) {
+    let timer: u64 = ctx.arg(0);
+    let pending: u64 = read(timer, setting(&OFFSETS.timer_list_entry_pprev));
+    if pending != 0 {
+        send(of_timer(timer), what::ARMED, || caller::UNKNOWN);
+    }
+}
+
+/// `match-proto: void trace_timer_start(struct timer_list *timer, …)`: the first
+/// start comes before the SYN-ACK, and makes no record.
+#[raw_tracepoint(tracepoint = "timer_start")]
+pub(crate) fn req_timer_started(ctx: RawTracePointContext) {
+    of_request(&ctx, what::ARMED, || caller::UNKNOWN);
+}
+
+/// `match-proto: void trace_timer_cancel(struct timer_list *timer)`: before
+/// every end, before an expiry too, and before a re-arm.
+#[raw_tracepoint(tracepoint = "timer_cancel")]
+pub(crate) fn req_timer_stopped(ctx: RawTracePointContext) {
+    of_request(&ctx, what::STOPPED, || in_stack(ctx.as_ptr()));
+}
+
+/// `match-proto: void trace_timer_expire_entry(struct timer_list *timer,
+/// unsigned long baseclk)`
+#[raw_tracepoint(tracepoint = "timer_expire_entry")]
+pub(crate) fn req_timer_expired(ctx: RawTracePointContext) {
+    of_request(&ctx, what::EXPIRED, || caller::UNKNOWN);
+}
+
+/// The tracepoints fire for every timer of the host, so what is not a request's
+/// is told by one read.
+#[inline(always)]
+fn of_request(ctx: &RawTracePointContext, what: u8, by: impl FnOnce() -> u8) {
+    let timer: u64 = ctx.arg(0);
+    let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
+    if function == setting(&CALLERS.reqsk_timer_handler) {
+        send(of_timer(timer), what, by);
+    }
+}
+
+/// The request whose `rsk_timer` this is.
+#[inline(always)]
+fn of_timer(timer: u64) -> Sock {
+    let offset = setting(&OFFSETS.request_sock_rsk_timer);
+    Sock(timer.wrapping_sub(u64::from(offset)))
+}
+
+/// Sends that something happened to a request of TCP that has sent a SYN-ACK.
+#[inline(always)]
+fn send(req: Sock, what: u8, by: impl FnOnce() -> u8) {
+    let synack_us: u64 = read(req.0, setting(&OFFSETS.tcp_request_sock_snt_synack));
+    if synack_us == 0 {
+        return;
+    }
+    if !req.is_tcp_by_proto() {
+        count_foreign();
+        return;
+    }
+    if !filter::keep(req) {
+        return;
+    }
+    let family = req.family();
+    let listener: u64 = read(req.0, setting(&OFFSETS.sock_common_skc_listener));
+    let by = by();
+    emit(kind::REQUEST, req.netns(), |header| Request {
+        header,
+        ktime: now(),
+        req: req.0,
+        listener,
+        synack_us,
+        tuple: req.small_tuple(family),
+        what,
+        by,
+        how: Sock::how_family(family),
+        listener_state: Sock(listener).state(),
+    });
+}
