@@ -10,8 +10,8 @@
 //! | needed | by | Debian package |
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
-//! | `ip` | `namespaces`, `existing`, `filters`, `flood` | iproute2 |
-//! | `ss` | `existing` | iproute2 |
+//! | `ip` | `namespaces`, `existing`, `filters`, `flood`, `requests` | iproute2 |
+//! | `ss` | `existing`, `requests` | iproute2 |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -28,6 +28,7 @@ mod expect;
 mod lines;
 mod net;
 mod ns;
+mod peer;
 mod process;
 mod tables;
 mod tool;
@@ -45,6 +46,7 @@ mod namespaces;
 mod origin;
 mod programs;
 mod recording;
+mod requests;
 mod session;
 mod timewait;
 mod unanswered;

@@ -1,0 +1,240 @@
+//! Handshakes that take their time, and handshakes that fail: what the listener
+//! has meanwhile is a request, of which the kernel reports no change of state.
+
+use std::{fs, os::fd::AsFd, thread, time::Duration};
+
+use rustix::net::{SocketFlags, accept_with};
+
+use crate::{
+    clock::{Interval, timed},
+    expect::{First, Step, assert_lines, check, step},
+    net::{Listener, Side, wait_readable},
+    ns::Netns,
+    peer::{ACK, Attempt, HOST, Peer, RST, SYN},
+    process::output,
+    tables::{wait_gone, wait_state},
+    trace::{Finished, Trace},
+};
+
+/// How long the peer thinks.
+const WHILE: Duration = Duration::from_millis(300);
+
+/// A listener that a peer, played by hand, connects to, and the trace of both.
+struct Stage {
+    inside: Netns,
+    peer: Peer,
+    trace: Trace,
+    listener: Listener,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::traced(&[])
+    }
+
+    fn traced(arguments: &[&str]) -> Self {
+        let inside = Netns::new();
+        let peer = Peer::beside(&inside);
+        inside.set("tcp_synack_retries", "1");
+        let netns = inside.inode.to_string();
+        let trace = Trace::start(&[&["--netns", &netns], arguments].concat());
+        let listener = inside.enter(|| Listener::on(&format!("{HOST}:0")));
+        Self {
+            inside,
+            peer,
+            trace,
+            listener,
+        }
+    }
+
+    /// A SYN from this port, answered.
+    fn attempt(&self, port: u16) -> (Attempt, Side) {
+        let attempt = self.peer.syn(port, self.listener.side.local);
+        let side = Side {
+            remote: attempt.remote,
+            ..self.listener.side
+        };
+        (attempt, side)
+    }
+
+    /// Takes the next connection from the queue.
+    fn accept(&self) -> Interval {
+        wait_readable(self.listener.as_fd());
+        let (accepted, when) = timed(|| accept_with(&self.listener, SocketFlags::CLOEXEC));
+        drop(accepted.unwrap());
+        when
+    }
+
+    /// Waits until the request of `side` is gone.
+    fn gone(&self, side: &Side) -> Interval {
+        self.inside.enter(|| wait_gone(side))
+    }
+}
+
+impl Netns {
+    /// Sets `net.ipv4.<name>` inside.
+    fn set(&self, name: &str, value: &str) {
+        self.enter(|| fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap());
+    }
+}
+
+/// The lines of a request that began, and died then.
+fn dies(begun: Interval, cause: &'static str, died: Interval) -> [Step; 2] {
+    [
+        step("LISTEN", "SYN_RECV", None, begun),
+        step("SYN_RECV", "CLOSE", cause, died),
+    ]
+}
+
+/// Stops once the end of the request has its line, and judges all of them.
+fn judge(mut trace: Trace, side: &Side, steps: &[Step]) -> Finished {
+    let last = steps.last().unwrap().new;
+    trace.until_enters(side, last);
+    let run = trace.stop();
+    run.assert_sound();
+    assert_lines(&run, side, steps);
+    run
+}
+
+/// Judges the first two lines of a connection that was accepted.
+fn assert_accepted(run: &Finished, side: &Side, begun: Interval, established: Interval) {
+    let steps = [
+        step("LISTEN", "SYN_RECV", None, begun),
+        step("SYN_RECV", "ESTABLISHED", None, established),
+    ];
+    let lines = run.of(side);
+    let opening = &lines[..lines.len().min(2)];
+    check(opening, First::Born, &steps).unwrap_or_else(|why| panic!("{why}: {lines:#?}"));
+}
+
+fn assert_requests(run: &Finished, side: &Side) {
+    let kinds: Vec<_> = run.of(side).iter().map(|line| line.kind.clone()).collect();
+    assert_eq!(kinds, ["request", "request"]);
+}
+
+#[test]
+fn syn_recv_lasts_from_the_syn_to_the_last_segment_of_the_handshake() {
+    let stage = Stage::new();
+    let (attempt, side) = stage.attempt(2_001);
+    thread::sleep(WHILE);
+    let ((), sent) = timed(|| attempt.send(ACK));
+    let established = sent.until(stage.accept());
+    let begun = attempt.begun;
+    let run = stage.trace.stop();
+    run.assert_sound();
+    assert_accepted(&run, &side, begun, established);
+}
+
+#[test]
+fn a_syn_that_comes_twice_does_not_start_syn_recv_again() {
+    let stage = Stage::new();
+    let (mut attempt, side) = stage.attempt(2_002);
+    let begun = attempt.begun;
+    thread::sleep(WHILE);
+    attempt.send(SYN);
+    // Answered at once, and the timer of the request starts again.
+    attempt.answered();
+    thread::sleep(WHILE);
+    let ((), sent) = timed(|| attempt.send(ACK));
+    let established = sent.until(stage.accept());
+    let run = stage.trace.stop();
+    run.assert_sound();
+    assert_accepted(&run, &side, begun, established);
+}
+
+#[test]
+fn a_handshake_that_the_peer_never_ends_ends_by_timeout() {
+    let stage = Stage::new();
+    let (mut attempt, side) = stage.attempt(2_003);
+    // The SYN-ACK is sent once more, which is not the end.
+    let again = attempt.answered();
+    let died = Interval {
+        from: again.to,
+        to: stage.gone(&side).to,
+    };
+    let steps = dies(attempt.begun, "timeout", died);
+    let run = judge(stage.trace, &side, &steps);
+    assert_requests(&run, &side);
+    // One second, and two.
+    let dwell = run.of(&side)[1].dwell_ns.unwrap();
+    assert!(dwell > 2_980_000_000, "{dwell}");
+}
+
+#[test]
+fn a_reset_ends_a_handshake() {
+    let stage = Stage::new();
+    let (attempt, side) = stage.attempt(2_004);
+    thread::sleep(WHILE);
+    let ((), sent) = timed(|| attempt.send(RST));
+    let died = sent.until(stage.gone(&side));
+    let steps = dies(attempt.begun, "reset_received", died);
+    let run = judge(stage.trace, &side, &steps);
+    assert_requests(&run, &side);
+}
+
+#[test]
+fn a_syn_in_the_middle_of_a_handshake_is_answered_by_a_reset_that_ends_it() {
+    let stage = Stage::new();
+    let (attempt, side) = stage.attempt(2_005);
+    let ((), sent) = timed(|| attempt.send_late_syn());
+    let died = sent.until(stage.gone(&side));
+    let mut trace = stage.trace;
+    trace.until_enters(&side, "CLOSE");
+    let run = trace.stop();
+    run.assert_sound();
+    // Before Linux 6.10 a reset has no reason, and may be another segment's.
+    let cause = run.of(&side)[1].cause.clone();
+    let known = crate::witness::format_of("tcp", "tcp_send_reset").contains("reason;");
+    assert_eq!(cause.as_deref(), known.then_some("reset_sent"));
+    let mut steps = dies(attempt.begun, "reset_sent", died);
+    if !known {
+        steps[1] = step("SYN_RECV", "CLOSE", None, died);
+    }
+    assert_lines(&run, &side, &steps);
+}
+
+#[test]
+fn a_request_whose_listener_is_gone_ends_with_its_timer() {
+    let stage = Stage::new();
+    let (attempt, side) = stage.attempt(2_006);
+    let closed = stage.listener.close();
+    let died = Interval {
+        from: closed.from,
+        to: stage.inside.enter(|| wait_gone(&side)).to,
+    };
+    let steps = dies(attempt.begun, "close", died);
+    let run = judge(stage.trace, &side, &steps);
+    assert_requests(&run, &side);
+}
+
+#[test]
+fn a_request_can_be_killed() {
+    let stage = Stage::new();
+    let (attempt, side) = stage.attempt(2_007);
+    stage.inside.enter(|| wait_state(&side, "SYN_RECV"));
+    let kill = ["-K", "-tn", "state", "syn-recv", "dport", "=", ":2007"];
+    let (_, killed) = timed(|| stage.inside.enter(|| output("ss", "iproute2", &kill)));
+    let died = killed.until(stage.gone(&side));
+    let steps = dies(attempt.begun, "killed", died);
+    let run = judge(stage.trace, &side, &steps);
+    assert_requests(&run, &side);
+}
+
+#[test]
+fn tracepoints_alone_tell_the_same() {
+    let stage = Stage::traced(&["--hooks", "tracepoint"]);
+    let hook = stage.trace.start.hooks["request_end"].clone();
+    assert!(hook.unwrap().starts_with("raw_tp timer_start"));
+    let (early, first) = stage.attempt(2_008);
+    let (attempt, second) = stage.attempt(2_009);
+    thread::sleep(WHILE);
+    let ((), sent) = timed(|| attempt.send(ACK));
+    let established = sent.until(stage.accept());
+    let ((), sent) = timed(|| early.send(RST));
+    let died = sent.until(stage.gone(&first));
+    let steps = dies(early.begun, "reset_received", died);
+    let begun = attempt.begun;
+    let run = judge(stage.trace, &first, &steps);
+    assert_requests(&run, &first);
+    assert_accepted(&run, &second, begun, established);
+}
