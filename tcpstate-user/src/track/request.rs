@@ -22,7 +22,7 @@ use tcpstate_common::{
 
 use super::{
     Cause, Change, ConnId, Dwell, Tracker,
-    entry::{Entered, Generation},
+    entry::{Entered, Entry, Generation},
     nameless::Key,
     tuple::is_complete,
 };
@@ -61,6 +61,18 @@ struct End {
     event: Event,
     fate: Fate,
     generation: Generation,
+}
+
+impl End {
+    /// Whether the request ended because `child` took over. What died before
+    /// the child was made, at the same tuple, is another one.
+    fn may_be_of(&self, child: Option<&Entry>) -> bool {
+        match self.fate {
+            Fate::Child => true,
+            Fate::Death(..) if self.event.by != caller::UNKNOWN => false,
+            Fate::Death(..) => child.is_none_or(|child| self.at >= child.since),
+        }
+    }
 }
 
 /// The requests that seem to end, and what tells why. The maps keep their
@@ -204,23 +216,30 @@ impl Tracker {
             Some(known) if !is_complete(&event.tuple, event.old) => known,
             _ => event.tuple,
         };
-        let Some(end) = self.requests.waiting.remove(&(event.netns, tuple)) else {
+        let key = (event.netns, tuple);
+        let Some(&end) = self.requests.waiting.get(&key) else {
             return;
         };
-        let begun = end.event.begun;
         let child = entry.filter(|entry| {
             (entry.state, entry.entered) == (TcpState::SynRecv, Entered::Before)
                 && !entry.is_suspect(self.generation)
                 && !entry.gone
-                && end.generation == self.generation
-                && begun <= entry.since
         });
-        let Some(child) = child else { return };
-        child.since = begun;
-        child.entered = Entered::Seen;
-        child.from_snapshot = false;
-        if let Some(held) = child.held.and_then(|key| self.holds.get_mut(key)) {
-            held.line.at = begun;
+        if !end.may_be_of(child.as_deref()) {
+            return;
+        }
+        self.requests.waiting.remove(&key);
+        let begun = end.event.begun;
+        if let Some(child) = child
+            && end.generation == self.generation
+            && begun <= child.since
+        {
+            child.since = begun;
+            child.entered = Entered::Seen;
+            child.from_snapshot = false;
+            if let Some(held) = child.held.and_then(|key| self.holds.get_mut(key)) {
+                held.line.at = begun;
+            }
         }
     }
 
