@@ -280,8 +280,10 @@ pub mod caller {
     pub const CHECK_REQUEST: u8 = 8;
     /// `tcp_req_err`: ICMP says that the peer cannot be reached.
     pub const ICMP: u8 = 9;
+    /// `__run_timers`: its timer has run out.
+    pub const TIMERS: u8 = 10;
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 }
 
 /// Something that happened to a minisocket.

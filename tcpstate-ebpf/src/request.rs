@@ -28,7 +28,7 @@ use crate::{
 /// 7.3: it makes the child that takes over.
 #[fentry(function = "inet_csk_clone_lock")]
 pub(crate) fn req_cloned_fentry(ctx: FEntryContext) {
-    send(Sock(ctx.arg(1)), what::CLONED, || caller::HASHDANCE);
+    send(Sock(ctx.arg(1)), what::CLONED, || Some(caller::HASHDANCE));
 }
 
 /// `match-proto: bool inet_csk_reqsk_queue_drop(struct sock *sk, struct
@@ -36,17 +36,16 @@ pub(crate) fn req_cloned_fentry(ctx: FEntryContext) {
 /// [`req_cloned_fentry`] has said so.
 #[fentry(function = "inet_csk_reqsk_queue_drop")]
 pub(crate) fn req_ended_fentry(ctx: FEntryContext) {
-    let by = in_stack(ctx.as_ptr());
-    if by != caller::HASHDANCE {
-        send(Sock(ctx.arg(1)), what::ENDED, || by);
-    }
+    send(Sock(ctx.arg(1)), what::ENDED, || {
+        told_unless(caller::HASHDANCE, in_stack(ctx.as_ptr()))
+    });
 }
 
 /// `match-proto: void reqsk_timer_handler(struct timer_list *t)`: the SYN-ACK is
 /// sent again, or the request ends.
 #[fentry(function = "reqsk_timer_handler")]
 pub(crate) fn req_expired_fentry(ctx: FEntryContext) {
-    send(of_timer(ctx.arg(0)), what::EXPIRED, || caller::UNKNOWN);
+    send(of_timer(ctx.arg(0)), what::EXPIRED, || Some(caller::UNKNOWN));
 }
 
 /// As [`req_expired_fentry`], behind it. Where the request has ended its memory
@@ -56,7 +55,7 @@ pub(crate) fn req_armed_fexit1(ctx: FExitContext) {
     let timer: u64 = ctx.arg(0);
     let pending: u64 = read(timer, setting(&OFFSETS.timer_list_entry_pprev));
     if pending != 0 {
-        send(of_timer(timer), what::ARMED, || caller::UNKNOWN);
+        send(of_timer(timer), what::ARMED, || Some(caller::UNKNOWN));
     }
 }
 
@@ -64,32 +63,41 @@ pub(crate) fn req_armed_fexit1(ctx: FExitContext) {
 /// start comes before the SYN-ACK, and makes no record.
 #[raw_tracepoint(tracepoint = "timer_start")]
 pub(crate) fn req_timer_started(ctx: RawTracePointContext) {
-    of_request(&ctx, what::ARMED, || caller::UNKNOWN);
+    of_request(&ctx, what::ARMED, || Some(caller::UNKNOWN));
 }
 
 /// `match-proto: void trace_timer_cancel(struct timer_list *timer)`: before
-/// every end, before an expiry too, and before a re-arm.
+/// every end, before an expiry too, of which the next one tells, and before a
+/// re-arm.
 #[raw_tracepoint(tracepoint = "timer_cancel")]
 pub(crate) fn req_timer_stopped(ctx: RawTracePointContext) {
-    of_request(&ctx, what::STOPPED, || in_stack(ctx.as_ptr()));
+    of_request(&ctx, what::STOPPED, || {
+        told_unless(caller::TIMERS, in_stack(ctx.as_ptr()))
+    });
 }
 
 /// `match-proto: void trace_timer_expire_entry(struct timer_list *timer,
 /// unsigned long baseclk)`
 #[raw_tracepoint(tracepoint = "timer_expire_entry")]
 pub(crate) fn req_timer_expired(ctx: RawTracePointContext) {
-    of_request(&ctx, what::EXPIRED, || caller::UNKNOWN);
+    of_request(&ctx, what::EXPIRED, || Some(caller::UNKNOWN));
 }
 
 /// The tracepoints fire for every timer of the host, so what is not a request's
 /// is told by one read.
 #[inline(always)]
-fn of_request(ctx: &RawTracePointContext, what: u8, by: impl FnOnce() -> u8) {
+fn of_request(ctx: &RawTracePointContext, what: u8, by: impl FnOnce() -> Option<u8>) {
     let timer: u64 = ctx.arg(0);
     let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
     if function == setting(&CALLERS.reqsk_timer_handler) {
         send(of_timer(timer), what, by);
     }
+}
+
+/// `by`, unless another program tells of what is done on behalf of `other`.
+#[inline(always)]
+fn told_unless(other: u8, by: u8) -> Option<u8> {
+    if by == other { None } else { Some(by) }
 }
 
 /// The request whose `rsk_timer` this is.
@@ -100,8 +108,9 @@ fn of_timer(timer: u64) -> Sock {
 }
 
 /// Sends that something happened to a request of TCP that has sent a SYN-ACK.
+/// On whose behalf is found out last, because it takes longest.
 #[inline(always)]
-fn send(req: Sock, what: u8, by: impl FnOnce() -> u8) {
+fn send(req: Sock, what: u8, by: impl FnOnce() -> Option<u8>) {
     let synack_us: u64 = read(req.0, setting(&OFFSETS.tcp_request_sock_snt_synack));
     if synack_us == 0 {
         return;
@@ -113,9 +122,9 @@ fn send(req: Sock, what: u8, by: impl FnOnce() -> u8) {
     if !filter::keep(req) {
         return;
     }
+    let Some(by) = by() else { return };
     let family = req.family();
     let listener: u64 = read(req.0, setting(&OFFSETS.sock_common_skc_listener));
-    let by = by();
     emit(kind::REQUEST, req.netns(), |header| Request {
         header,
         ktime: now(),

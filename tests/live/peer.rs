@@ -127,9 +127,7 @@ impl Attempt {
 
     /// Waits for the next SYN-ACK for this attempt.
     pub(crate) fn answered(&mut self) -> Interval {
-        let ((), when) = timed(|| {
-            while !self.reads_syn_ack() {}
-        });
+        let ((), when) = timed(|| while !self.reads_syn_ack() {});
         when
     }
 

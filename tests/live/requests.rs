@@ -8,6 +8,7 @@ use rustix::net::{SocketFlags, accept_with};
 use crate::{
     clock::{Interval, timed},
     expect::{First, Step, assert_lines, check, step},
+    lines::Transition,
     net::{Listener, Side, wait_readable},
     ns::Netns,
     peer::{ACK, Attempt, HOST, Peer, RST, SYN},
@@ -220,21 +221,72 @@ fn a_request_can_be_killed() {
     assert_requests(&run, &side);
 }
 
-#[test]
-fn tracepoints_alone_tell_the_same() {
-    let stage = Stage::traced(&["--hooks", "tracepoint"]);
-    let hook = stage.trace.start.hooks["request_end"].clone();
-    assert!(hook.unwrap().starts_with("raw_tp timer_start"));
-    let (early, first) = stage.attempt(2_008);
-    let (attempt, second) = stage.attempt(2_009);
+/// One handshake that takes its time, and one that fails.
+struct Pair {
+    accepted: Side,
+    begun: Interval,
+    established: Interval,
+    reset: Side,
+    steps: [Step; 2],
+}
+
+fn both(stage: &Stage) -> Pair {
+    let (early, reset) = stage.attempt(2_008);
+    let (attempt, accepted) = stage.attempt(2_009);
     thread::sleep(WHILE);
     let ((), sent) = timed(|| attempt.send(ACK));
     let established = sent.until(stage.accept());
     let ((), sent) = timed(|| early.send(RST));
-    let died = sent.until(stage.gone(&first));
-    let steps = dies(early.begun, "reset_received", died);
-    let begun = attempt.begun;
-    let run = judge(stage.trace, &first, &steps);
-    assert_requests(&run, &first);
-    assert_accepted(&run, &second, begun, established);
+    let died = sent.until(stage.gone(&reset));
+    Pair {
+        accepted,
+        begun: attempt.begun,
+        established,
+        reset,
+        steps: dies(early.begun, "reset_received", died),
+    }
+}
+
+fn assert_both(trace: Trace, pair: &Pair) {
+    let run = judge(trace, &pair.reset, &pair.steps);
+    assert_requests(&run, &pair.reset);
+    assert_accepted(&run, &pair.accepted, pair.begun, pair.established);
+}
+
+/// The hook that gives the end of requests.
+fn hook(trace: &Trace) -> Option<String> {
+    trace.start.hooks["request_end"].clone()
+}
+
+#[test]
+fn tracepoints_alone_tell_the_same() {
+    let stage = Stage::traced(&["--hooks", "tracepoint"]);
+    let hook = hook(&stage.trace).unwrap();
+    assert!(hook.starts_with("raw_tp timer_start"), "{hook}");
+    let pair = both(&stage);
+    assert_both(stage.trace, &pair);
+}
+
+#[test]
+fn functions_alone_tell_the_same_or_it_is_said_that_nothing_does() {
+    let stage = Stage::traced(&["--hooks", "fentry"]);
+    let pair = both(&stage);
+    if let Some(hook) = hook(&stage.trace) {
+        assert!(hook.starts_with("fentry inet_csk_clone_lock"), "{hook}");
+        return assert_both(stage.trace, &pair);
+    }
+    let not_measured = &stage.trace.start.not_measured;
+    let named = not_measured
+        .iter()
+        .any(|what| what["signal"] == "request_end" && what["reason"] != "");
+    assert!(named, "{not_measured:?}");
+    let run = stage.trace.stop();
+    run.assert_sound();
+    assert_eq!(run.of(&pair.reset), Vec::<&Transition>::new());
+    let lines = run.of(&pair.accepted);
+    assert_eq!(
+        (lines[1].old.as_str(), lines[1].dwell.as_str()),
+        ("SYN_RECV", "at_least"),
+        "{lines:#?}"
+    );
 }

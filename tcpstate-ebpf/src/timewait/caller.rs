@@ -54,7 +54,7 @@ pub(super) fn of_function(_ctx: &ProbeContext) -> u8 {
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "an index below `caller::COUNT`, which is 10"
+    reason = "an index below `caller::COUNT`, which is 11"
 )]
 fn of_address(address: u64) -> u8 {
     for (index, [first, second]) in CALLERS.functions.iter().enumerate() {

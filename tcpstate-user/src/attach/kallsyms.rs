@@ -20,7 +20,7 @@ const TIMER_HANDLER: &str = "tw_timer_handler";
 const REQUEST_TIMER_HANDLER: &str = "reqsk_timer_handler";
 
 /// Functions that end minisockets or requests, and what that means.
-const CALLERS: [(u8, &str); 12] = [
+const CALLERS: [(u8, &str); 13] = [
     (caller::STATE_PROCESS, "tcp_timewait_state_process"),
     (caller::RECEIVE, "tcp_v4_rcv"),
     (caller::RECEIVE, "tcp_v6_rcv"),
@@ -33,15 +33,17 @@ const CALLERS: [(u8, &str); 12] = [
     (caller::HASHDANCE, "inet_csk_complete_hashdance"),
     (caller::CHECK_REQUEST, "tcp_check_req"),
     (caller::ICMP, "tcp_req_err"),
+    (caller::TIMERS, "__run_timers"),
 ];
 
 /// Which of them end requests.
-const OF_REQUESTS: [u8; 5] = [
+const OF_REQUESTS: [u8; 6] = [
     caller::HASHDANCE,
     caller::CHECK_REQUEST,
     caller::ICMP,
     caller::ABORT,
     caller::RECEIVE,
+    caller::TIMERS,
 ];
 
 /// What the list said.
@@ -160,7 +162,8 @@ impl Search {
             self.close(hexadecimal(address));
         }
         // Nearly all lines end here.
-        const BEGINNINGS: [&[u8]; 5] = [b"t", b"__inet", b"inet_tw", b"inet_csk", b"reqsk"];
+        const BEGINNINGS: [&[u8]; 6] =
+            [b"t", b"__inet", b"inet_tw", b"inet_csk", b"reqsk", b"__run"];
         if !BEGINNINGS.iter().any(|known| rest.starts_with(known)) {
             return;
         }
