@@ -86,16 +86,22 @@ impl Attempt {
 
     /// Sends a segment without data that is in sequence.
     pub(crate) fn send(&self, flags: u8) {
-        self.send_at(Self::OURS + u32::from(flags & SYN == 0), flags);
+        self.send_at(Self::OURS + u32::from(flags & SYN == 0), flags, b"");
+    }
+
+    /// Sends an even number of bytes.
+    pub(crate) fn send_data(&self, data: &[u8]) {
+        self.send_at(Self::OURS + 1, ACK, data);
     }
 
     /// Sends a SYN that is in the window, where none may be (RFC 9293 section
     /// 3.10.7.4).
     pub(crate) fn send_late_syn(&self) {
-        self.send_at(Self::OURS + 1, SYN | ACK);
+        self.send_at(Self::OURS + 1, SYN | ACK, b"");
     }
 
-    fn send_at(&self, sequence: u32, flags: u8) {
+    fn send_at(&self, sequence: u32, flags: u8, data: &[u8]) {
+        let length = u16::try_from(TCP + data.len()).unwrap();
         let acknowledges = if flags & ACK == 0 {
             0
         } else {
@@ -107,22 +113,25 @@ impl Attempt {
         tcp.extend(sequence.to_be_bytes());
         tcp.extend(acknowledges.to_be_bytes());
         tcp.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend(data);
         let pseudo = [
             &PEER.octets()[..],
             &self.to.ip().octets(),
-            &[0, 6, 0, 20],
+            &[0, 6],
+            &length.to_be_bytes(),
             &tcp,
         ];
         let sum = checksum(&pseudo.concat());
         tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-        let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+        let [high, low] = (length + 20).to_be_bytes();
+        let mut packet = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, 6, 0, 0];
         packet.extend(PEER.octets());
         packet.extend(self.to.ip().octets());
         let sum = checksum(&packet);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend(tcp);
         let written = (&self.device).write(&packet).unwrap();
-        assert_eq!(written, IP + TCP);
+        assert_eq!(written, packet.len());
     }
 
     /// Waits for the next SYN-ACK for this attempt.

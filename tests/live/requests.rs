@@ -1,13 +1,18 @@
 //! Handshakes that take their time, and handshakes that fail: what the listener
 //! has meanwhile is a request, of which the kernel reports no change of state.
 
-use std::{fs, os::fd::AsFd, thread, time::Duration};
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    thread,
+    time::Duration,
+};
 
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::{
-    clock::{Interval, timed},
-    expect::{First, Step, assert_lines, check, step},
+    clock::{Interval, in_vm, timed, wait_for},
+    expect::{First, Step, assert_lines, check, step, within},
     lines::Transition,
     net::{Listener, Side, wait_readable},
     ns::Netns,
@@ -79,6 +84,22 @@ impl Netns {
     }
 }
 
+/// `TCP_DEFER_ACCEPT` for some seconds.
+fn defer_accept(listener: &Listener) {
+    let seconds: libc::c_int = 5;
+    // SAFETY: the value lives for the call and the length is its own.
+    let done = unsafe {
+        libc::setsockopt(
+            listener.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap(),
+        )
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// The lines of a request that began, and died then.
 fn dies(begun: Interval, cause: &'static str, died: Interval) -> [Step; 2] {
     [
@@ -141,6 +162,80 @@ fn a_syn_that_comes_twice_does_not_start_syn_recv_again() {
     let run = stage.trace.stop();
     run.assert_sound();
     assert_accepted(&run, &side, begun, established);
+}
+
+#[test]
+fn a_server_that_defers_accept_has_a_request_until_there_is_data() {
+    let stage = Stage::new();
+    defer_accept(&stage.listener);
+    let (attempt, side) = stage.attempt(2_010);
+    attempt.send(ACK);
+    // Its timer runs out meanwhile, and starts again without another SYN-ACK.
+    thread::sleep(Duration::from_millis(1_300));
+    assert_eq!(
+        stage.inside.enter(|| crate::tables::state(&side)),
+        Some("SYN_RECV")
+    );
+    let ((), sent) = timed(|| attempt.send_data(b"ab"));
+    let established = sent.until(stage.accept());
+    let run = stage.trace.stop();
+    run.assert_sound();
+    assert_accepted(&run, &side, attempt.begun, established);
+}
+
+#[test]
+fn a_connection_out_of_a_syn_cookie_has_no_request_and_a_lower_bound() {
+    let inside = Netns::new();
+    inside.set("tcp_syncookies", "2");
+    let trace = Trace::start(&["--netns", &inside.inode.to_string()]);
+    let (_client, server) = inside.enter(|| Listener::on("127.0.0.1:0").pair());
+    let run = trace.stop();
+    run.assert_sound();
+    let lines = run.of(&server.side);
+    let left = lines.iter().find(|line| line.old == "SYN_RECV").unwrap();
+    assert_eq!(
+        (left.dwell.as_str(), left.kind.as_str()),
+        ("at_least", "socket")
+    );
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+}
+
+#[test]
+fn a_flood_of_handshakes_that_nobody_ends_has_each_of_its_lines() {
+    let many = if in_vm() { 200 } else { 2_000 };
+    let stage = Stage::new();
+    stage.inside.set("tcp_syncookies", "0");
+    stage.inside.set("tcp_max_syn_backlog", "100000");
+    let attempts: Vec<_> = (0..many)
+        .map(|number| stage.attempt(10_000 + number))
+        .collect();
+    stage.inside.enter(|| {
+        wait_for("the end of all handshakes", || {
+            let rows = crate::tables::rows();
+            (!rows.iter().any(|row| row.state == "SYN_RECV")).then_some(())
+        })
+    });
+    let mut trace = stage.trace;
+    for (_, side) in &attempts {
+        trace.until_enters(side, "CLOSE");
+    }
+    let run = trace.stop();
+    run.assert_sound();
+    let deaths = run.select(|line| line.kind == "request" && line.new == "CLOSE");
+    assert_eq!(deaths.len(), usize::from(many));
+    for (attempt, side) in &attempts {
+        let lines = run.of(side);
+        let [born, died] = lines[..] else {
+            panic!("{lines:#?}")
+        };
+        within("begin", born.mono_ns, attempt.begun.from, attempt.begun.to).unwrap();
+        assert_eq!(died.cause.as_deref(), Some("timeout"), "{died:#?}");
+        assert_eq!(
+            died.dwell_ns,
+            Some(died.mono_ns - born.mono_ns),
+            "{died:#?}"
+        );
+    }
 }
 
 #[test]
