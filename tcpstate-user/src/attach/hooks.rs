@@ -98,9 +98,9 @@ impl Signal {
             Self::MinisocketChange => Some(
                 "when the FIN_WAIT2 of a closed socket becomes TIME_WAIT is known only at its end",
             ),
-            Self::RequestEnd => Some(
-                "SYN_RECV is a lower bound, and a handshake that fails is not shown",
-            ),
+            Self::RequestEnd => {
+                Some("SYN_RECV is a lower bound, and a handshake that fails is not shown")
+            }
             _ => None,
         }
     }

@@ -66,9 +66,7 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
 
 /// Why requests cannot be followed: the kernel lacks a field.
 pub(super) fn without_requests(btf: &Btf<'_>) -> Option<String> {
-    let fields = rsk_timer(btf)
-        .and(skc_listener(btf))
-        .and(snt_synack(btf));
+    let fields = rsk_timer(btf).and(skc_listener(btf)).and(snt_synack(btf));
     fields.err().map(|error| error.to_string())
 }
 
