@@ -22,7 +22,7 @@ use crate::{
     emit::{count_foreign, emit, now},
     filter,
     maps::{CALLERS, CHILD, OFFSETS, setting},
-    sock::{Sock, read},
+    sock::{Sock, TCP_NEW_SYN_RECV, read},
     timewait::caller::in_stack,
 };
 
@@ -61,6 +61,19 @@ pub(crate) fn req_armed_fexit1(ctx: FExitContext) {
     let pending: u64 = read(timer, setting(&OFFSETS.timer_list_entry_pprev));
     if pending != 0 {
         send(of_timer(timer), what::ARMED, |_| Some(caller::UNKNOWN));
+    }
+}
+
+/// `match-proto: struct sock *reuseport_migrate_sock(struct sock *sk, struct sock
+/// *migrating_sk, struct sk_buff *skb)`, from Linux 5.14: the listener has closed
+/// and another takes over (`tcp_migrate_req`), so that a copy of the request
+/// lives on. A child in the accept queue comes here too.
+#[fexit(function = "reuseport_migrate_sock")]
+pub(crate) fn req_migrated_fexit3(ctx: FExitContext) {
+    let migrating = Sock(ctx.arg(1));
+    let heir: u64 = ctx.arg(3);
+    if heir != 0 && migrating.state() == TCP_NEW_SYN_RECV {
+        send(migrating, what::ARMED, |_| Some(caller::UNKNOWN));
     }
 }
 

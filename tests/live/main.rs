@@ -30,6 +30,7 @@ mod net;
 mod ns;
 mod peer;
 mod process;
+mod stage;
 mod tables;
 mod tool;
 mod trace;
