@@ -192,6 +192,9 @@ impl Tracker {
         while let Some(key) = self.holds.tuple_due(now) {
             self.write_held(key, out);
         }
+        while let Some(key) = self.holds.request_due(now) {
+            self.write_held(key, out);
+        }
         self.settle_walk(now, out);
     }
 

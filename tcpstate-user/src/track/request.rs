@@ -30,10 +30,13 @@ use crate::decode::{
     KtimeNs, Request as Event, RequestEvent as What, SockAddr64, SocketKind, Transition,
 };
 
-/// How long it may take until it is known how a request ended: a child leaves
-/// `SYN_RECV`, and the timer is started again, in the same call of the kernel. As
-/// with `tcp_send_reset`, only an interrupt or a hypervisor can come between.
-const SETTLE_NS: u64 = 30_000_000;
+/// How long it may take until a request that seemed to die proves to live: its
+/// timer is started again in the same call of the kernel, so only an interrupt or
+/// a hypervisor can come between, as with [`super::hold`].
+const DEATH_NS: u64 = 100_000_000;
+/// How long the begin of a request is kept for its child: it costs little, and
+/// nobody waits for it.
+const CHILD_NS: u64 = 1_000_000_000;
 /// How much earlier a reset can have been sent that is part of the same call.
 const SAME_CALL_NS: u64 = 5_000_000;
 /// Requests that seem to end at the same time, if the timers of a flood run out
@@ -80,7 +83,8 @@ impl End {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     waiting: HashMap<Key, End, RandomState>,
-    due: VecDeque<(KtimeNs, Key)>,
+    deaths: VecDeque<(KtimeNs, Key)>,
+    children: VecDeque<(KtimeNs, Key)>,
     /// The last resets that sockets sent, by their address.
     resets: VecDeque<(KtimeNs, SockAddr64, Option<u32>)>,
     /// Since when everything is reported.
@@ -150,20 +154,50 @@ impl Requests {
         }
     }
 
-    /// The next request that has waited long enough.
-    fn due(&mut self, now: KtimeNs) -> Option<End> {
-        while let Some(&(at, key)) = self.due.front() {
-            let waits = self.waiting.get(&key).is_some_and(|end| end.at == at);
-            if waits && now.since(at) < SETTLE_NS {
-                return None;
-            }
-            self.due.pop_front();
-            if waits {
-                return self.waiting.remove(&key);
-            }
+    /// Keeps a request that seems to end. `false`: no room.
+    fn wait(&mut self, key: Key, end: End) -> bool {
+        if self.waiting.len() >= WAITING && !self.waiting.contains_key(&key) {
+            return false;
         }
-        None
+        self.waiting.insert(key, end);
+        let queue = match end.fate {
+            Fate::Child => &mut self.children,
+            Fate::Death(..) => &mut self.deaths,
+        };
+        queue.push_back((end.at, key));
+        true
     }
+
+    /// The next request of which nothing has proved that it lives.
+    fn death_due(&mut self, now: KtimeNs) -> Option<End> {
+        next_due(&mut self.waiting, &mut self.deaths, now, DEATH_NS)
+    }
+
+    /// Forgets the requests whose child has not been seen.
+    fn forget_children(&mut self, now: KtimeNs) {
+        while next_due(&mut self.waiting, &mut self.children, now, CHILD_NS).is_some() {}
+    }
+}
+
+/// The first of a queue that still waits, if it does so since `limit`
+/// nanoseconds; it does not any more then.
+fn next_due(
+    waiting: &mut HashMap<Key, End, RandomState>,
+    queue: &mut VecDeque<(KtimeNs, Key)>,
+    now: KtimeNs,
+    limit: u64,
+) -> Option<End> {
+    while let Some(&(at, key)) = queue.front() {
+        let waits = waiting.get(&key).is_some_and(|end| end.at == at);
+        if waits && now.since(at) < limit {
+            return None;
+        }
+        queue.pop_front();
+        if waits {
+            return waiting.remove(&key);
+        }
+    }
+    None
 }
 
 impl Tracker {
@@ -190,18 +224,14 @@ impl Tracker {
         if same.is_some() && fate == Fate::Death(None, None) {
             return;
         }
-        if same.is_none() && self.requests.waiting.len() >= WAITING {
-            self.counters.refused += 1;
-            return;
-        }
         let end = End {
             at,
             event: *event,
             fate,
             generation: self.generation,
         };
-        self.requests.waiting.insert(key, end);
-        self.requests.due.push_back((at, key));
+        let kept = self.requests.wait(key, end);
+        self.counters.refused += u64::from(!kept);
     }
 
     /// Gives the child that leaves `SYN_RECV` with `event` the begin of its
@@ -245,9 +275,10 @@ impl Tracker {
 
     /// Writes what no further record can change any more.
     pub(super) fn settle_requests(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
-        while let Some(end) = self.requests.due(now) {
+        while let Some(end) = self.requests.death_due(now) {
             self.conclude_request(&end, out);
         }
+        self.requests.forget_children(now);
     }
 
     /// Writes the death of a request, unless what would disprove it may have
