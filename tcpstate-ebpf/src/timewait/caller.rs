@@ -11,10 +11,12 @@ use crate::maps::{CALLERS, setting};
 /// a raw tracepoint's.
 ///
 /// An fentry program has no registers, so the stack is unwound: the program,
-/// its trampoline, the hooked function, and then the caller.
+/// its trampoline, the hooked function, and then the caller. At `timer_cancel`
+/// it is the program, two functions of the tracepoint, up to four of the timer,
+/// who stops it, and then on whose behalf.
 #[inline(always)]
 pub(crate) fn in_stack(ctx: *mut c_void) -> u8 {
-    const DEPTH: u32 = 8;
+    const DEPTH: u32 = 12;
     let mut stack = [0_u64; DEPTH as usize];
     // SAFETY: the helper writes no more than the given length.
     unsafe { bpf_get_stack(ctx, stack.as_mut_ptr().cast(), DEPTH * 8, 0) };
@@ -50,7 +52,7 @@ pub(super) fn of_function(_ctx: &ProbeContext) -> u8 {
     caller::UNKNOWN
 }
 
-/// Not inlined: eight times it would be most of the program.
+/// Not inlined: a dozen times it would be most of the program.
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
