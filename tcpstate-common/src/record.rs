@@ -7,7 +7,11 @@
 //! interprets: an address or a state may be any value until `decode` has
 //! looked at it.
 
+pub mod request;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use request::Request;
 
 /// Version of everything in this module; a recording states it.
 pub const SCHEMA: u32 = 1;
@@ -34,6 +38,8 @@ pub mod kind {
     pub const SWEEP: u8 = 9;
     /// [`super::Minisocket`]
     pub const MINISOCKET: u8 = 10;
+    /// [`super::Request`]
+    pub const REQUEST: u8 = 11;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.
@@ -251,9 +257,10 @@ pub mod minisocket {
     pub const DESTROYED: u8 = 7;
 }
 
-/// Who ended a minisocket, from the return addresses; values of
+/// Who ended a minisocket or a request, from the return addresses; values of
 /// [`Minisocket::by`] with [`minisocket::ENDED`], [`minisocket::STOPPED`] and
-/// [`minisocket::DESTROYED`], indexes of [`crate::settings::Callers`].
+/// [`minisocket::DESTROYED`], and of [`Request::by`]; indexes of
+/// [`crate::settings::Callers`].
 pub mod caller {
     /// None of the others.
     pub const UNKNOWN: u8 = 0;
@@ -272,8 +279,17 @@ pub mod caller {
     pub const ABORT: u8 = 5;
     /// `inet_twsk_purge`, `tcp_twsk_purge`: the network namespace went.
     pub const PURGE: u8 = 6;
+    /// `inet_csk_complete_hashdance`: a child takes over from the request.
+    pub const HASHDANCE: u8 = 7;
+    /// `tcp_check_req`: the request ends by a reset, or is started again after
+    /// the SYN has come again.
+    pub const CHECK_REQUEST: u8 = 8;
+    /// `tcp_req_err`: ICMP says that the peer cannot be reached.
+    pub const ICMP: u8 = 9;
+    /// `__run_timers`: its timer has run out.
+    pub const TIMERS: u8 = 10;
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 11;
 }
 
 /// Something that happened to a minisocket.
@@ -357,4 +373,5 @@ const _: () = {
     assert!(words_of::<Snapshot>() == 10);
     assert!(words_of::<Sweep>() == 3);
     assert!(words_of::<Minisocket>() == 10);
+    assert!(words_of::<Request>() == 10);
 };

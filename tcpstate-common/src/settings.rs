@@ -63,6 +63,11 @@ pub struct Offsets {
     pub inet_timewait_sock_tw_substate: u32,
     pub inet_timewait_sock_tw_sport: u32,
     pub inet_timewait_sock_tw_timer: u32,
+    pub request_sock_rsk_timer: u32,
+    pub sock_common_skc_listener: u32,
+    pub tcp_request_sock_snt_synack: u32,
+    /// Of the `hlist_node` in `entry`: NULL while the timer does not run.
+    pub timer_list_entry_pprev: u32,
     pub timer_list_expires: u32,
     pub timer_list_function: u32,
     pub sk_buff_head: u32,
@@ -84,6 +89,8 @@ pub struct Offsets {
 pub struct Callers {
     /// `tw_timer_handler`: which timers are those of minisockets.
     pub tw_timer_handler: u64,
+    /// `reqsk_timer_handler`: which timers are those of requests.
+    pub reqsk_timer_handler: u64,
     /// By [`crate::record::caller`], two functions each (the second one zero
     /// where there is one only): a return address inside names the caller.
     pub functions: [[AddressRange; 2]; CALLER_COUNT],

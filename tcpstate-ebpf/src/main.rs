@@ -18,6 +18,7 @@ mod emit;
 mod filter;
 mod maps;
 mod origin;
+mod request;
 mod reset;
 mod snapshot;
 mod sock;

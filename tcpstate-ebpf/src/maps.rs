@@ -24,6 +24,10 @@ pub(crate) static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_M
 #[map]
 pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// The last child that was made on this CPU, for `request`.
+#[map]
+pub(crate) static CHILD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Records lost, on all CPUs together: its low bits go into every header.
 /// It is written only on a loss, so reading it costs no cache-line traffic.
 pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);

@@ -5,7 +5,7 @@
 //! by kprobe; in `timer` its tracepoints. Their records mean the same,
 //! so each signal can come from whichever family works.
 
-mod caller;
+pub(crate) mod caller;
 mod timer;
 
 use core::ffi::c_void;

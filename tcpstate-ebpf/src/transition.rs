@@ -10,6 +10,7 @@ use crate::{
     emit::{count_foreign, count_rescued, emit, now},
     filter,
     maps::RUNNING,
+    request,
     sock::Sock,
     task,
 };
@@ -84,6 +85,9 @@ fn record(ctx: &RawTracePointContext) {
     };
     if !kept {
         return;
+    }
+    if old == LISTEN && new == SYN_RECV {
+        request::child_made(sk);
     }
     let how = if old == CLOSE && new != CLOSE {
         sk.how_opened()

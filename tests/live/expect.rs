@@ -142,11 +142,6 @@ fn agrees(line: &Transition, first: First, steps: &[Step], at: usize) -> Result<
             let shortest = step.at.from.saturating_sub(known);
             dwell(line, "at_least", (shortest, longest))
         }
-        // The request's part is not in it: a lower bound of the time since the SYN.
-        (Some(before), _) if before.old == "LISTEN" => {
-            let (_, longest) = bounds(before.at, step.at);
-            dwell(line, "at_least", (0, longest))
-        }
         (Some(before), _) => dwell(line, "exact", bounds(before.at, step.at)),
     }
 }

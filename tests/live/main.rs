@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | whatever needs a network namespace | iproute2 |
-//! | `ss` | `existing`, `timewait` | iproute2 |
+//! | `ss` | `existing`, `requests`, `timewait` | iproute2 |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -32,8 +32,10 @@ mod families;
 mod lines;
 mod net;
 mod ns;
+mod peer;
 mod process;
 mod segment;
+mod stage;
 mod tables;
 mod tool;
 mod trace;
@@ -52,6 +54,7 @@ mod namespaces;
 mod origin;
 mod programs;
 mod recording;
+mod requests;
 mod session;
 mod timewait;
 mod timewait_causes;

@@ -113,7 +113,11 @@ impl Transcript {
             .map(|reason| format!(" reason={reason}"));
         let by = change.origin.map(|process| format!(" by={}", by(&process)));
         let family = (change.family == Family::Inet6).then_some(" v6");
-        let kind = (change.kind == SocketKind::Minisocket).then_some(" minisocket");
+        let kind = match change.kind {
+            SocketKind::Full => "",
+            SocketKind::Minisocket => " minisocket",
+            SocketKind::Request => " request",
+        };
         let rearmed = (change.rearmed > 0).then(|| format!(" rearmed={}", change.rearmed));
         format!(
             "> {at} {conn} {} -> {} {tuple} {dwell}{}{}{}{}{}{}\n",
@@ -123,7 +127,7 @@ impl Transcript {
             reason.unwrap_or_default(),
             by.unwrap_or_default(),
             family.unwrap_or_default(),
-            kind.unwrap_or_default(),
+            kind,
             rearmed.unwrap_or_default(),
         )
     }

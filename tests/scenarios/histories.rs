@@ -255,9 +255,14 @@ impl Session {
             let line = line.unwrap_or_else(|| panic!("no line: {truth:?}"));
             assert_eq!(line.cause, truth.cause, "{line:?}");
             assert_eq!(line.tuple, truth.life.tuple(), "{line:?}");
+            assert!(
+                line.at >= truth.at && truth.else_at != Some(line.at),
+                "{line:?}"
+            );
             let seen_from = truth.since.filter(|from| *from > since);
+            let requests = self.world.hooks.follows().requests;
             if let Some(from) = seen_from
-                && truth.old != TcpState::SynRecv
+                && (requests || truth.old != TcpState::SynRecv)
             {
                 let exact = Dwell::Exact(truth.at.since(from));
                 assert_eq!(line.dwell, exact, "{line:?}");

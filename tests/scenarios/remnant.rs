@@ -31,6 +31,7 @@ impl Hooks {
         Follows {
             begins: all,
             ends: all,
+            requests: all,
         }
     }
 
@@ -236,6 +237,7 @@ impl World {
         self.truths.push(Truth {
             sk: it.tw,
             at: self.now(),
+            else_at: None,
             life: it.life,
             old: it.state,
             new: Some(new),

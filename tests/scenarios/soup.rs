@@ -11,8 +11,8 @@ use proptest::{
 };
 use tcpstate::{
     decode::{
-        Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot, SockAddr64,
-        SocketKind, SweepPhase, Transition,
+        Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, Request, RequestEvent, ResetSent,
+        Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
     },
     track::{Cause, Change, Dwell, Follows, Limits, Tracker},
 };
@@ -114,6 +114,35 @@ fn minisocket() -> impl Strategy<Value = Event> {
     )
 }
 
+fn request() -> impl Strategy<Value = Event> {
+    let what = prop_oneof![
+        Just(RequestEvent::Cloned),
+        Just(RequestEvent::Stopped),
+        Just(RequestEvent::Expired),
+        Just(RequestEvent::Armed),
+        Just(RequestEvent::Ended),
+    ];
+    let begun = prop_oneof![0..1_000_u64, any::<u64>()];
+    let shape = (any::<bool>(), begun, 0..11_u8, what);
+    (sk(), sk(), tuple(), shape).prop_map(|(req, listener, tuple, (listens, begun, by, what))| {
+        Event::Request(Request {
+            req,
+            listener,
+            listener_state: if listens {
+                TcpState::Listen
+            } else {
+                TcpState::Close
+            },
+            netns: 1,
+            tuple,
+            how: How(0),
+            begun: KtimeNs(begun),
+            by,
+            what,
+        })
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let reset = (proptest::option::of(sk()), any::<bool>()).prop_map(|(sk, active)| {
         Event::ResetSent(ResetSent {
@@ -130,6 +159,7 @@ fn event() -> impl Strategy<Value = Event> {
         10 => transition(),
         2 => snapshot(),
         8 => minisocket(),
+        6 => request(),
         2 => reset,
         1 => phase,
         1 => sk().prop_map(|sk| Event::Accepted(sk, TASK)),
@@ -165,6 +195,10 @@ impl Stamps {
             Event::Transition(event) => event.sk.0,
             Event::Snapshot(seen) => seen.sk.map_or(0, |sk| sk.0),
             Event::Minisocket(_) => 0,
+            Event::Request(event) => {
+                self.0.entry(0).or_default().insert(event.begun.0);
+                0
+            }
             _ => return,
         };
         self.0.entry(sk).or_default().insert(record.at.0);
@@ -186,10 +220,11 @@ proptest! {
     fn no_order_of_records_breaks_the_tracker_or_stretches_a_dwell(
         begins in any::<bool>(),
         ends in any::<bool>(),
+        requests in any::<bool>(),
         records in records(),
     ) {
         let limits = Limits { max_sockets: 3 };
-        let mut tracker = Tracker::new(limits, Follows { begins, ends });
+        let mut tracker = Tracker::new(limits, Follows { begins, ends, requests });
         let mut changes: Vec<Change> = Vec::new();
         let mut stamps = Stamps::default();
         for (record, times, pause) in &records {

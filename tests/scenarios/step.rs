@@ -3,7 +3,8 @@
 //! ```text
 //! let $c 10.0.0.1:40000 10.0.0.2:80                  a name for a tuple
 //! max 2                                             the tracker's cap
-//! follow begins ends                                which records of minisockets come
+//! follow begins ends requests                       which records of minisockets and
+//!                                                   requests come
 //! 10us a CLOSE>SYN_SENT $c by=42/curl               a transition of socket a
 //! 20us a accepted 42/nginx                          also: close_called
 //! 30us a reset_sent active reason=14                also: reset_received, destroyed
@@ -11,6 +12,8 @@
 //! 45us t begun TIME_WAIT $c sk=a                    of minisocket t; also: armed, handled
 //!                                                   flags=4, expired, stopped pid=42,
 //!                                                   ended, freed; each caller=receive
+//! 47us r request stopped $c since=9us by=hashdance  of request r; also: cloned, expired,
+//!                                                   armed, ended; closed: its listener
 //! 50us sweep begin                                  also: end, failed
 //! 60us settle
 //! gap
@@ -27,8 +30,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tcpstate::decode::{
-    Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot, SockAddr64,
-    SocketKind, SweepPhase, Transition,
+    Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, Request, RequestEvent, ResetSent,
+    Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 use tcpstate::track::Follows;
 use tcpstate_common::{
@@ -63,6 +66,7 @@ pub(crate) fn parse(line: &str, names: &Names) -> Step {
         ["follow", rest @ ..] => Step::Follow(Follows {
             begins: rest.contains(&"begins"),
             ends: rest.contains(&"ends"),
+            requests: rest.contains(&"requests"),
         }),
         ["gap"] => Step::Gap,
         ["finish"] => Step::Finish,
@@ -107,6 +111,20 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
             inode: value(rest, "left=").map_or(0, number),
             cookie: 0,
         }),
+        "request" => Event::Request(Request {
+            req: known(),
+            listener: value(rest, "listener=").map_or(SockAddr64(0), self::address),
+            listener_state: match rest.contains(&"closed") {
+                true => TcpState::Close,
+                false => TcpState::Listen,
+            },
+            netns: value(rest, "netns=").map_or(1, number),
+            tuple: tuple_in(&rest[1..], names),
+            how: flags(rest),
+            begun: time(value(rest, "since=").expect("a begin")),
+            by: value(rest, "by=").map_or(caller::UNKNOWN, caller_named),
+            what: request_event(rest[0]),
+        }),
         what if minisocket_event(what, rest).is_some() => Event::Minisocket(Minisocket {
             tw: known(),
             sk: value(rest, "sk=").map(self::address),
@@ -150,6 +168,17 @@ fn minisocket_event(what: &str, rest: &[&str]) -> Option<MinisocketEvent> {
     })
 }
 
+fn request_event(what: &str) -> RequestEvent {
+    match what {
+        "cloned" => RequestEvent::Cloned,
+        "stopped" => RequestEvent::Stopped,
+        "expired" => RequestEvent::Expired,
+        "armed" => RequestEvent::Armed,
+        "ended" => RequestEvent::Ended,
+        other => panic!("nothing that happens to a request: {other}"),
+    }
+}
+
 fn caller_named(name: &str) -> u8 {
     match name {
         "unknown" => caller::UNKNOWN,
@@ -159,6 +188,9 @@ fn caller_named(name: &str) -> u8 {
         "check_established" => caller::CHECK_ESTABLISHED,
         "abort" => caller::ABORT,
         "purge" => caller::PURGE,
+        "hashdance" => caller::HASHDANCE,
+        "check_request" => caller::CHECK_REQUEST,
+        "icmp" => caller::ICMP,
         other => panic!("not a caller: {other}"),
     }
 }

@@ -14,6 +14,8 @@ use tcpstate_common::{
     state::TcpState::{self, *},
 };
 
+mod handshake;
+
 use crate::{
     course::{Step, next},
     remnant::{Hooks, Remnant},
@@ -61,6 +63,8 @@ fn v4(last: u8) -> [u8; 16] {
 pub(crate) struct Truth {
     pub(crate) sk: SockAddr64,
     pub(crate) at: KtimeNs,
+    /// When it is said to have been, if the record of its real time was lost.
+    pub(crate) else_at: Option<KtimeNs>,
     pub(crate) life: Life,
     pub(crate) old: TcpState,
     /// As a user would say it; `None` when nothing changed for one.
@@ -73,17 +77,19 @@ pub(crate) struct Truth {
 impl Truth {
     /// Whether `line` is about it. The first address of a connection is not
     /// always known; no two things happen at the same time. Of a FIN that came
-    /// unseen for a minisocket, the line says when at the latest.
+    /// unseen for a minisocket, the line says when at the latest. A child's
+    /// `SYN_RECV` began with its request, or, if that is not known, with itself.
     pub(crate) fn is_told_by(&self, line: &Change) -> bool {
         let minisocket = line.kind == SocketKind::Minisocket;
-        let same = if minisocket {
+        let same = if minisocket || line.kind == SocketKind::Request {
             self.life.tuple() == line.tuple
         } else {
             self.sk == line.conn.sk
         };
         let fin = minisocket && (self.old, self.new) == (FinWait2, Some(TimeWait));
         let unseen = fin && line.new == TimeWait && line.dwell == Dwell::Unknown;
-        same && (self.at == line.at || unseen && self.at < line.at)
+        let same_time = self.at == line.at || self.else_at == Some(line.at);
+        same && (same_time || unseen && self.at < line.at)
     }
 }
 
@@ -242,15 +248,23 @@ impl World {
         self.step(index, socket, step, &mut lose);
     }
 
-    fn open(&mut self, index: usize, choice: u8, lose: &mut impl FnMut() -> bool) {
+    /// Another connection.
+    fn new_life(&mut self, server: bool) -> Life {
         self.lives += 1;
-        let reused = self.sockets[index];
-        let server = reused.is_none() && choice.is_multiple_of(3);
-        let life = Life {
+        Life {
             number: self.lives,
             accepted: false,
             server,
-        };
+        }
+    }
+
+    fn open(&mut self, index: usize, choice: u8, lose: &mut impl FnMut() -> bool) {
+        let reused = self.sockets[index];
+        let server = reused.is_none() && choice.is_multiple_of(3);
+        let life = self.new_life(server);
+        if server && self.hooks.follows().requests {
+            return self.shake_hands(index, life, choice / 3, lose);
+        }
         let (old, new) = match (reused.is_some(), choice % 3) {
             (false, 0) => (Listen, SynRecv),
             (_, 1 | 2) | (true, _) => (Close, SynSent),
@@ -258,8 +272,7 @@ impl World {
         };
         let mut tuple = life.tuple();
         if server {
-            (tuple.raddr, tuple.rport, tuple.lport) = (v4(0), 0, 80);
-            tuple.raddr = [0; 16];
+            tuple = listener();
         } else {
             tuple.lport = 0;
         }
@@ -276,6 +289,7 @@ impl World {
         self.truths.push(Truth {
             sk: address(index),
             at: self.now(),
+            else_at: None,
             life,
             old,
             new: Some(new),
@@ -315,6 +329,7 @@ impl World {
         self.truths.push(Truth {
             sk: address(index),
             at: self.now(),
+            else_at: None,
             life: socket.life,
             old: socket.state,
             new: if refused { Some(Close) } else { step.truth },
@@ -337,6 +352,16 @@ impl World {
                 self.sockets[index] = None;
             }
         }
+    }
+}
+
+/// What a child has for its tuple when it is made, up to Linux 6.12.
+fn listener() -> Tuple {
+    Tuple {
+        laddr: v4(1),
+        raddr: [0; 16],
+        lport: 80,
+        rport: 0,
     }
 }
 

@@ -11,9 +11,10 @@ use crate::maps::{CALLERS, setting};
 ///
 /// In front of it are, in an fentry program: the program, its trampoline, the
 /// hooked function, one or two more. At `timer_cancel`: the program, two
-/// functions of the tracepoint, up to four of the timer, and who stops it.
+/// functions of the tracepoint, up to four of the timer, who stops it, and on
+/// whose behalf.
 #[inline(always)]
-pub(super) fn in_stack(ctx: *mut c_void) -> u8 {
+pub(crate) fn in_stack(ctx: *mut c_void) -> u8 {
     const DEPTH: u32 = 12;
     let mut stack = [0_u64; DEPTH as usize];
     // SAFETY: the helper writes no more than the given length.
@@ -67,7 +68,7 @@ pub(super) fn of_function(_ctx: &ProbeContext) -> u8 {
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "an index below `caller::COUNT`, which is 7"
+    reason = "an index below `caller::COUNT`, which is 11"
 )]
 fn of_address(address: u64) -> u8 {
     for (index, [first, second]) in CALLERS.functions.iter().enumerate() {

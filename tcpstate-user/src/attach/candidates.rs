@@ -225,6 +225,51 @@ pub(super) const MINISOCKET_CHANGE: &[Candidate] = &[
     },
 ];
 
+/// A request.
+const REQUEST: &[Parameter] = &[Struct("sock"), Struct("request_sock")];
+/// A re-arm that is seen takes back an expiry that is seen, so it comes first.
+const REQUEST_ARMED: Attach = fexit(&[(1, "req_armed_fexit1")], "reqsk_timer_handler");
+const REQUEST_EXPIRED: Attach = fentry("req_expired_fentry", "reqsk_timer_handler", TIMER);
+const REQUEST_CLONED: Attach = fentry("req_cloned_fentry", "inet_csk_clone_lock", REQUEST);
+const REQUEST_ENDED: Attach = fentry("req_ended_fentry", "inet_csk_reqsk_queue_drop", REQUEST);
+
+pub(super) const REQUEST_END: &[Candidate] = &[
+    Candidate {
+        hook: "fentry inet_csk_clone_lock, inet_csk_reqsk_queue_drop, reqsk_timer_handler, \
+               fexit reuseport_migrate_sock, reqsk_timer_handler",
+        attach: Attach::Together(&[
+            REQUEST_CLONED,
+            REQUEST_ENDED,
+            fexit(&[(3, "req_migrated_fexit3")], "reuseport_migrate_sock"),
+            REQUEST_ARMED,
+            REQUEST_EXPIRED,
+        ]),
+    },
+    // Where no request can go from one listener to another.
+    Candidate {
+        hook: "fentry inet_csk_clone_lock, inet_csk_reqsk_queue_drop, reqsk_timer_handler, \
+               fexit reqsk_timer_handler",
+        attach: Attach::Together(&[
+            REQUEST_CLONED,
+            REQUEST_ENDED,
+            REQUEST_ARMED,
+            REQUEST_EXPIRED,
+        ]),
+    },
+    Candidate {
+        hook: "raw_tp timer_start, timer_cancel, timer_expire_entry",
+        attach: Attach::Together(&[
+            raw_tracepoint("req_timer_started", "timer_start", TIMER),
+            raw_tracepoint("req_timer_stopped", "timer_cancel", TIMER),
+            raw_tracepoint("req_timer_expired", "timer_expire_entry", TIMER),
+        ]),
+    },
+];
+
+const fn fexit(programs: &'static [(usize, &'static str)], function: &'static str) -> Attach {
+    Attach::Fexit { programs, function }
+}
+
 const fn fentry(
     program: &'static str,
     function: &'static str,

@@ -6,6 +6,7 @@ use super::{
     AttachError, Request,
     hooks::{Candidate, Family, Signal},
     kallsyms::Symbols,
+    offsets,
     report::{HookReport, Refusal, SignalReport},
     trial::{self, KernelTypes, Link},
 };
@@ -114,11 +115,23 @@ impl<'a> Choice<'a> {
             );
         }
         if hook.needs_timer_handler()
-            && let Some(reason) = self.symbols.without_timer_handler()
+            && let Some(reason) = self.without_timer_handler(signal)
+        {
+            return Err(reason);
+        }
+        if signal == Signal::RequestEnd
+            && let Some(reason) = offsets::without_requests(self.types.own)
         {
             return Err(reason);
         }
         Ok(())
+    }
+
+    fn without_timer_handler(&self, signal: Signal) -> Option<String> {
+        match signal {
+            Signal::RequestEnd => self.symbols.without_request_timer_handler(),
+            _ => self.symbols.without_timer_handler(),
+        }
     }
 
     /// Tracepoints tell of a minisocket's timer whatever starts and stops it,
@@ -135,6 +148,9 @@ impl<'a> Choice<'a> {
     /// Keeps in mind what the next signals depend on; what the chosen hook
     /// cannot tell is a refusal too.
     fn chosen(&mut self, signal: Signal, candidate: &Candidate) -> Option<Refusal> {
+        if signal == Signal::RequestEnd {
+            return self.symbols.without_callers_of_requests().map(no_callers);
+        }
         if !signal.is_minisockets() {
             return None;
         }
@@ -143,9 +159,14 @@ impl<'a> Choice<'a> {
             return None;
         }
         let reason = self.symbols.without_callers()?;
-        (signal == Signal::MinisocketEnd).then_some(Refusal {
-            hook: "return address",
-            reason,
-        })
+        (signal == Signal::MinisocketEnd).then(|| no_callers(reason))
+    }
+}
+
+/// Whoever calls the hooked function cannot be told.
+fn no_callers(reason: String) -> Refusal {
+    Refusal {
+        hook: "return address",
+        reason,
     }
 }

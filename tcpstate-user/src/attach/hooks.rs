@@ -29,12 +29,14 @@ pub enum Signal {
     MinisocketBegin,
     /// A minisocket goes from `FIN_WAIT2` to `TIME_WAIT`, or starts `TIME_WAIT` again.
     MinisocketChange,
+    /// A request ends, or becomes a full socket.
+    RequestEnd,
 }
 
 impl Signal {
     /// Every signal, in the order in which hooks are attached. Minisockets' ends
     /// come before their begins, so that each begin that is seen has its end.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StateTransition,
         Self::Accepted,
         Self::CloseCalled,
@@ -46,6 +48,7 @@ impl Signal {
         Self::MinisocketEnd,
         Self::MinisocketBegin,
         Self::MinisocketChange,
+        Self::RequestEnd,
     ];
 
     /// The name in reports.
@@ -63,6 +66,7 @@ impl Signal {
             Self::MinisocketEnd => "minisocket_end",
             Self::MinisocketBegin => "minisocket_begin",
             Self::MinisocketChange => "minisocket_change",
+            Self::RequestEnd => "request_end",
         }
     }
 
@@ -80,6 +84,7 @@ impl Signal {
             Self::MinisocketEnd => candidates::MINISOCKET_END,
             Self::MinisocketBegin => candidates::MINISOCKET_BEGIN,
             Self::MinisocketChange => candidates::MINISOCKET_CHANGE,
+            Self::RequestEnd => candidates::REQUEST_END,
         }
     }
 
@@ -93,6 +98,9 @@ impl Signal {
             Self::MinisocketChange => Some(
                 "when the FIN_WAIT2 of a closed socket becomes TIME_WAIT is known only at its end",
             ),
+            Self::RequestEnd => {
+                Some("SYN_RECV is a lower bound, and a handshake that fails is not shown")
+            }
             _ => None,
         }
     }
@@ -183,8 +191,8 @@ impl Attach {
         }
     }
 
-    /// Whether its programs tell minisockets' timers from all others, for which
-    /// they must know the address of `tw_timer_handler`.
+    /// Whether its programs tell the timers of minisockets, or of requests, from
+    /// all others, for which they must know the address of the timers' function.
     pub(super) fn needs_timer_handler(&self) -> bool {
         match self {
             Self::RawTracepoint { event, .. } => event.starts_with("timer_"),

@@ -16,9 +16,11 @@ const KALLSYMS: &str = "/proc/kallsyms";
 
 /// Whose timers are those of minisockets.
 const TIMER_HANDLER: &str = "tw_timer_handler";
+/// Whose timers are those of requests.
+const REQUEST_TIMER_HANDLER: &str = "reqsk_timer_handler";
 
-/// Functions that end minisockets, and what that means.
-const CALLERS: [(u8, &str); 9] = [
+/// Functions that end minisockets or requests, and what that means.
+const CALLERS: [(u8, &str); 13] = [
     (caller::STATE_PROCESS, "tcp_timewait_state_process"),
     (caller::RECEIVE, "tcp_v4_rcv"),
     (caller::RECEIVE, "tcp_v6_rcv"),
@@ -28,6 +30,20 @@ const CALLERS: [(u8, &str); 9] = [
     (caller::ABORT, "tcp_abort"),
     (caller::PURGE, "inet_twsk_purge"),
     (caller::PURGE, "tcp_twsk_purge"),
+    (caller::HASHDANCE, "inet_csk_complete_hashdance"),
+    (caller::CHECK_REQUEST, "tcp_check_req"),
+    (caller::ICMP, "tcp_req_err"),
+    (caller::TIMERS, "__run_timers"),
+];
+
+/// Which of them end requests.
+const OF_REQUESTS: [u8; 6] = [
+    caller::HASHDANCE,
+    caller::CHECK_REQUEST,
+    caller::ICMP,
+    caller::ABORT,
+    caller::RECEIVE,
+    caller::TIMERS,
 ];
 
 /// What the list said.
@@ -59,10 +75,26 @@ impl Symbols {
         (self.callers.tw_timer_handler == 0).then(|| self.without(TIMER_HANDLER))
     }
 
+    /// Why the timers of requests cannot be told from others.
+    pub(super) fn without_request_timer_handler(&self) -> Option<String> {
+        let missing = self.callers.reqsk_timer_handler == 0;
+        missing.then(|| self.without(REQUEST_TIMER_HANDLER))
+    }
+
     /// Why some of those who end minisockets cannot be told by their address.
     pub(super) fn without_callers(&self) -> Option<String> {
+        self.without_some(|by| by <= caller::PURGE)
+    }
+
+    /// Why some of those who end requests cannot be told by their address.
+    pub(super) fn without_callers_of_requests(&self) -> Option<String> {
+        self.without_some(|by| OF_REQUESTS.contains(&by))
+    }
+
+    fn without_some(&self, wanted: impl Fn(u8) -> bool) -> Option<String> {
         let known = |by: u8| self.callers.functions[usize::from(by)][0].start != 0;
-        let (_, missing) = CALLERS.iter().find(|(by, _)| !known(*by))?;
+        let mut wanted = CALLERS.iter().filter(|(by, _)| wanted(*by));
+        let (_, missing) = wanted.find(|(by, _)| !known(*by))?;
         Some(self.without(missing))
     }
 
@@ -109,6 +141,7 @@ fn find(mut list: impl Read) -> io::Result<Callers> {
 #[derive(Default)]
 struct Search {
     timer_handler: u64,
+    request_timer_handler: u64,
     found: [AddressRange; CALLERS.len()],
     /// The function whose end is the next greater address.
     open: Option<usize>,
@@ -129,13 +162,17 @@ impl Search {
             self.close(hexadecimal(address));
         }
         // Nearly all lines end here.
-        if !rest.starts_with(b"t") && !rest.starts_with(b"__inet") && !rest.starts_with(b"inet_tw")
-        {
+        const BEGINNINGS: [&[u8]; 6] =
+            [b"t", b"__inet", b"inet_tw", b"inet_csk", b"reqsk", b"__run"];
+        if !BEGINNINGS.iter().any(|known| rest.starts_with(known)) {
             return;
         }
         let name = function(rest);
         if name == TIMER_HANDLER.as_bytes() && self.timer_handler == 0 {
             self.timer_handler = hexadecimal(address);
+        }
+        if name == REQUEST_TIMER_HANDLER.as_bytes() && self.request_timer_handler == 0 {
+            self.request_timer_handler = hexadecimal(address);
         }
         let wanted = CALLERS
             .iter()
@@ -160,12 +197,14 @@ impl Search {
     }
 
     fn is_complete(&self) -> bool {
-        self.timer_handler != 0 && self.found.iter().all(|range| range.end != 0)
+        let handlers = [self.timer_handler, self.request_timer_handler];
+        !handlers.contains(&0) && self.found.iter().all(|range| range.end != 0)
     }
 
     fn finish(self) -> Callers {
         let mut callers = Callers {
             tw_timer_handler: self.timer_handler,
+            reqsk_timer_handler: self.request_timer_handler,
             ..Callers::default()
         };
         let known = CALLERS.iter().zip(self.found);

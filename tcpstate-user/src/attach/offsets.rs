@@ -47,6 +47,11 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         inet_timewait_sock_tw_substate: sized(btf, "inet_timewait_sock", "tw_substate", 1)?,
         inet_timewait_sock_tw_sport: at("inet_timewait_sock", "tw_sport")?,
         inet_timewait_sock_tw_timer: at("inet_timewait_sock", "tw_timer")?,
+        // Without these, requests are not followed: see `without_requests`.
+        request_sock_rsk_timer: offset_or_absent(rsk_timer(btf)),
+        sock_common_skc_listener: offset_or_absent(skc_listener(btf)),
+        tcp_request_sock_snt_synack: offset_or_absent(snt_synack(btf)),
+        timer_list_entry_pprev: sized(btf, "timer_list", "entry.pprev", 8)?,
         timer_list_expires: sized(btf, "timer_list", "expires", 8)?,
         timer_list_function: sized(btf, "timer_list", "function", 8)?,
         sk_buff_head: sized(btf, "sk_buff", "head", 8)?,
@@ -57,6 +62,24 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         fdtable_fd: at("fdtable", "fd")?,
         tcp_send_reset_args: tracepoint_arguments(btf, "tcp_send_reset"),
     })
+}
+
+/// Why requests cannot be followed: the kernel lacks a field.
+pub(super) fn without_requests(btf: &Btf<'_>) -> Option<String> {
+    let fields = rsk_timer(btf).and(skc_listener(btf)).and(snt_synack(btf));
+    fields.err().map(|error| error.to_string())
+}
+
+fn rsk_timer(btf: &Btf<'_>) -> Result<Field, BtfError> {
+    btf.field("request_sock", "rsk_timer")
+}
+
+fn skc_listener(btf: &Btf<'_>) -> Result<Field, BtfError> {
+    of_size(btf, "sock_common", "skc_listener", 8)
+}
+
+fn snt_synack(btf: &Btf<'_>) -> Result<Field, BtfError> {
+    of_size(btf, "tcp_request_sock", "snt_synack", 8)
 }
 
 /// `enum sk_rst_reason` without its prefix; empty before Linux 6.10.
@@ -96,9 +119,13 @@ fn optional(offset: Result<u32, BtfError>) -> Result<u32, BtfError> {
 
 /// The offset of a field that the programs read with this size.
 fn sized(btf: &Btf<'_>, name: &str, path: &str, size: u32) -> Result<u32, BtfError> {
+    of_size(btf, name, path, size).map(|field| field.offset)
+}
+
+fn of_size(btf: &Btf<'_>, name: &str, path: &str, size: u32) -> Result<Field, BtfError> {
     let field = btf.field(name, path)?;
     if field.size == size {
-        Ok(field.offset)
+        Ok(field)
     } else {
         Err(BtfError::Missing(format!("{name}.{path} of {size} bytes")))
     }
@@ -131,9 +158,21 @@ mod tests {
         assert_eq!(offsets.sock_common_skc_prot, 40);
         assert_eq!(offsets.inet_timewait_sock_tw_substate, 140);
         assert_eq!(offsets.inet_timewait_sock_tw_timer, 160);
+        assert_eq!(offsets.sock_common_skc_listener, 96);
+        assert_eq!(offsets.timer_list_entry_pprev, 8);
         assert_eq!(offsets.timer_list_expires, 16);
         assert_eq!(offsets.timer_list_function, 24);
         assert_eq!(offsets.files_struct_fdt, 32);
+    }
+
+    #[test]
+    fn the_running_kernel_has_what_requests_are_followed_by() {
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(without_requests(&btf), None);
+        let offsets = offsets(&btf).unwrap();
+        assert!((256..=264).contains(&offsets.tcp_request_sock_snt_synack));
+        assert!(offsets.request_sock_rsk_timer > offsets.sock_common_skc_listener);
     }
 
     #[test]

@@ -10,15 +10,15 @@ mod tests;
 mod value;
 
 use tcpstate_common::{
-    record::{self, Header, kind, minisocket as what, socket_kind, sweep, words_of},
+    record::{self, Header, kind, minisocket as what, request, socket_kind, sweep, words_of},
     state::{TcpState, UnknownState},
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
 pub use value::{
-    Event, Family, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
-    SockAddr64, SocketKind, SweepPhase, Transition,
+    Event, Family, How, KtimeNs, Minisocket, MinisocketEvent, Record, Request, RequestEvent,
+    ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 /// Decodes exactly one record: `bytes` is one item of the ring buffer, or one
@@ -46,6 +46,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::SNAPSHOT => snapshot(&read(bytes, header)?),
         kind::SWEEP => sweep(&read(bytes, header)?),
         kind::MINISOCKET => minisocket(&read(bytes, header)?),
+        kind::REQUEST => self::request(&read(bytes, header)?),
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
@@ -237,4 +238,27 @@ fn minisocket(wire: &record::Minisocket) -> Result<Record, DecodeError> {
         wire.header,
         Event::Minisocket(minisocket),
     ))
+}
+
+fn request(wire: &record::Request) -> Result<Record, DecodeError> {
+    let what = match wire.what {
+        request::CLONED => RequestEvent::Cloned,
+        request::STOPPED => RequestEvent::Stopped,
+        request::EXPIRED => RequestEvent::Expired,
+        request::ARMED => RequestEvent::Armed,
+        request::ENDED => RequestEvent::Ended,
+        value => return Err(unknown_value(wire.header, value)),
+    };
+    let request = Request {
+        req: SockAddr64(wire.req),
+        listener: SockAddr64(wire.listener),
+        listener_state: state(wire.listener_state)?,
+        netns: wire.header.netns,
+        tuple: wire.tuple,
+        how: How(wire.how),
+        begun: KtimeNs(wire.synack_us.saturating_mul(1_000)),
+        by: wire.by,
+        what,
+    };
+    Ok(record_at(wire.ktime, wire.header, Event::Request(request)))
 }

@@ -56,7 +56,7 @@ fn a_length_of_another_kind_is_refused() {
 
 #[test]
 fn an_unknown_kind_is_named() {
-    for kind in [0, 11, 77, 255] {
+    for kind in [0, 12, 77, 255] {
         let bytes = [kind, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(decode(&bytes), Err(DecodeError::UnknownKind(kind)));
     }
@@ -64,8 +64,8 @@ fn an_unknown_kind_is_named() {
 
 #[test]
 fn a_state_that_is_none_is_refused_and_kept() {
-    // Offsets of old and new in a transition, of the state in a snapshot and
-    // in a minisocket.
+    // Offsets of old and new in a transition, of the state in a snapshot, in a
+    // minisocket and of a request's listener.
     let states = [
         (0, 60),
         (0, 61),
@@ -75,6 +75,8 @@ fn a_state_that_is_none_is_refused_and_kept() {
         (9, 60),
         (13, 69),
         (19, 69),
+        (20, 79),
+        (24, 79),
     ];
     for (kind, offset) in states {
         for number in [0, 12, 13, 255] {
@@ -88,7 +90,7 @@ fn a_state_that_is_none_is_refused_and_kept() {
 #[test]
 fn a_choice_that_is_none_is_refused_and_kept() {
     // A reset's `active`, a snapshot's kind, a sweep's phase, what happened to
-    // a minisocket.
+    // a minisocket or a request.
     let choices = [
         (4, 28, 2),
         (8, 61, 0),
@@ -98,6 +100,8 @@ fn a_choice_that_is_none_is_refused_and_kept() {
         (13, 68, 0),
         (13, 68, 8),
         (19, 68, 255),
+        (20, 76, 0),
+        (24, 76, 6),
     ];
     for (index, offset, value) in choices {
         let mut bytes = every_kind().swap_remove(index).0;
@@ -174,6 +178,7 @@ fn states_in(bytes: &[u8], record: &Record) -> Vec<(u8, TcpState)> {
         Event::Transition(it) => vec![(bytes[60], it.old), (bytes[61], it.new)],
         Event::Snapshot(it) => vec![(bytes[60], it.state)],
         Event::Minisocket(it) => vec![(bytes[69], it.substate)],
+        Event::Request(it) => vec![(bytes[79], it.listener_state)],
         _ => Vec::new(),
     }
 }
@@ -203,7 +208,7 @@ proptest! {
             }
             Err(DecodeError::UnknownState(number)) => {
                 prop_assert_eq!(number, value);
-                prop_assert!(matches!(place, 60 | 61 | 69));
+                prop_assert!(matches!(place, 60 | 61 | 69 | 79));
             }
             Err(DecodeError::UnknownValue { value: kept, .. }) => prop_assert_eq!(kept, value),
             Err(DecodeError::UnknownKind(kind)) => prop_assert_eq!((place, kind), (0, value)),

@@ -97,6 +97,8 @@ pub enum Event {
     Sweep(SweepPhase),
     /// Something happened to a minisocket.
     Minisocket(Minisocket),
+    /// Something happened to a request.
+    Request(Request),
 }
 
 /// `inet_sock_set_state`.
@@ -217,4 +219,42 @@ pub enum MinisocketEvent {
         /// One of [`tcpstate_common::record::caller`]: who dropped it.
         caller: u8,
     },
+}
+
+/// Something that happened to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Whose.
+    pub req: SockAddr64,
+    /// Its listener.
+    pub listener: SockAddr64,
+    /// State of the listener.
+    pub listener_state: TcpState,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// The connection's.
+    pub tuple: Tuple,
+    /// The family.
+    pub how: How,
+    /// When the first SYN-ACK was sent, rounded down to a microsecond.
+    pub begun: KtimeNs,
+    /// On whose behalf, as one of [`tcpstate_common::record::caller`].
+    pub by: u8,
+    /// What happened.
+    pub what: RequestEvent,
+}
+
+/// Values of [`tcpstate_common::record::Request::what`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEvent {
+    /// A child is made of it.
+    Cloned,
+    /// Its timer was stopped.
+    Stopped,
+    /// Its timer ran out.
+    Expired,
+    /// Its timer was started again.
+    Armed,
+    /// It is removed.
+    Ended,
 }

@@ -14,6 +14,7 @@ use crate::{
 const EVERYTHING: Follows = Follows {
     begins: true,
     ends: true,
+    requests: true,
 };
 
 fn octets(addr: &str) -> [u8; 16] {
@@ -269,6 +270,7 @@ fn a_session_that_does_not_follow_minisockets_says_what_is_missing() {
     let begins = Follows {
         begins: true,
         ends: false,
+        requests: true,
     };
     assert_eq!(missing(EVERYTHING, &[]), []);
     assert_eq!(missing(Follows::default(), &[]), both);

@@ -134,12 +134,13 @@ fn tracker(info: &SessionInfo) -> Tracker {
     Tracker::new(Limits::default(), follows(info))
 }
 
-/// What the session's hooks can tell of minisockets.
+/// What the session's hooks can tell of minisockets and requests.
 fn follows(info: &SessionInfo) -> Follows {
     let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
     Follows {
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
+        requests: has("request_end"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Lines that cannot be written yet: the tuple is not known, or the reason of
-//! a reset is still to come.
+//! Lines that cannot be written yet: the tuple is not known, or the begin of the
+//! request, or the reason of a reset is still to come.
 //!
 //! It knows no sockets, only who waits, since when, and for what. At most one
 //! line of a socket waits, so its lines stay in order.
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 use tcpstate_common::{record::Tuple, state::TcpState};
 
-use super::{Cause, Change, Counters, cause::Ending, entry::Generation};
+use super::{Cause, Change, Counters, cause::Ending, entry::Generation, tuple::is_complete};
 use crate::decode::{KtimeNs, SockAddr64};
 
 /// How long `tcp_send_reset` may follow `-> CLOSE`. It does within the same
@@ -20,6 +20,11 @@ use crate::decode::{KtimeNs, SockAddr64};
 const RESET_NS: u64 = 30_000_000;
 /// How long a tuple may be missing when nobody looked at the socket.
 const TUPLE_NS: u64 = 20_000_000;
+/// How long a child may be in `SYN_RECV`, if it is not a fast-open one: it is
+/// not for longer than a call of the kernel takes. That an interrupt or a
+/// hypervisor came between made it 35 ms for 1 of 2000 children in an emulated
+/// machine that was shared.
+const REQUEST_NS: u64 = 100_000_000;
 
 /// Where a held line lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub(super) struct HeldKey(u32);
 pub(super) enum Wait {
     /// For the tuple.
     Tuple,
+    /// For the end of the request, which tells when it began; and the tuple.
+    Request,
     /// For `tcp_send_reset`.
     Reset {
         /// How it ended when none comes.
@@ -59,7 +66,7 @@ impl Held {
         counters: &mut Counters,
     ) -> Option<Change> {
         match self.wait {
-            Wait::Tuple => {
+            Wait::Tuple | Wait::Request => {
                 self.line.tuple = *tuple;
                 Some(self.line)
             }
@@ -115,6 +122,7 @@ struct Due {
 pub(super) struct Holds {
     lines: Slab<Held>,
     tuples: VecDeque<Due>,
+    requests: VecDeque<Due>,
     resets: VecDeque<Due>,
     serial: u64,
 }
@@ -146,6 +154,7 @@ impl Holds {
         };
         match wait {
             Wait::Tuple => self.tuples.push_back(due),
+            Wait::Request => self.requests.push_back(due),
             Wait::Reset { .. } => self.resets.push_back(due),
         }
         Some(key)
@@ -169,19 +178,28 @@ impl Holds {
         next_due(&self.lines, &mut self.tuples, now, TUPLE_NS)
     }
 
-    /// Forgets that lines waited for a tuple which have long been written.
+    /// The next line of a child whose request nobody will tell of any more.
+    pub(super) fn request_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
+        next_due(&self.lines, &mut self.requests, now, REQUEST_NS)
+    }
+
+    /// Forgets that lines waited which have long been written.
     pub(super) fn forget_written(&mut self) {
-        while let Some(&due) = self.tuples.front()
-            && waiting(&self.lines, due).is_none()
-        {
-            self.tuples.pop_front();
+        for queue in [&mut self.tuples, &mut self.requests] {
+            while let Some(&due) = queue.front()
+                && waiting(&self.lines, due).is_none()
+            {
+                queue.pop_front();
+            }
         }
     }
 
     /// The sockets that should be looked at.
     pub(super) fn wanted(&self) -> impl Iterator<Item = SockAddr64> {
-        let due = self.tuples.iter();
-        due.filter_map(|&due| Some(waiting(&self.lines, due)?.sk))
+        let due = self.tuples.iter().chain(&self.requests);
+        let held = due.filter_map(|&due| waiting(&self.lines, due));
+        let lacks = |held: &&Held| !is_complete(&held.line.tuple, held.line.new);
+        held.filter(lacks).map(|held| held.sk)
     }
 }
 

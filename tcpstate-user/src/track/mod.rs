@@ -11,6 +11,8 @@
 //!   is not chosen yet, at `LISTEN -> SYN_RECV` the child still has the
 //!   listener's tuple up to Linux 6.12, around `-> CLOSE` it may be cleared
 //!   again. Such a line is held until the tuple is known.
+//! - A request has no transitions. Where its end is reported, the `SYN_RECV` of
+//!   its child begins with it, and the line of that is held until then.
 //! - `tcp_send_reset` fires after `-> CLOSE`: a line whose cause it may be is
 //!   held for some milliseconds.
 //! - `FIN_WAIT2 -> CLOSE` and `CLOSING -> CLOSE` mostly mean that a minisocket
@@ -27,6 +29,7 @@ mod hold;
 mod minisocket;
 mod nameless;
 mod open;
+mod request;
 mod signal;
 mod snapshot;
 mod step;
@@ -36,7 +39,10 @@ mod tuple;
 
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
-use self::{entry::Generation, hold::Holds, minisocket::Minisockets, sweep::Walk, table::Table};
+use self::{
+    entry::Generation, hold::Holds, minisocket::Minisockets, request::Requests, sweep::Walk,
+    table::Table,
+};
 
 pub use change::{Cause, Change, ConnId, Dwell, Process};
 pub use open::Open;
@@ -58,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-/// Which records of minisockets come.
+/// Which records of minisockets and requests come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Follows {
     /// Begins: a hand-over can be told from a close. Without them nothing is
@@ -67,6 +73,9 @@ pub struct Follows {
     /// Ends: a connection is followed through its minisocket. Without them it
     /// is left at the hand-over.
     pub ends: bool,
+    /// Ends of requests: `SYN_RECV` begins with the request, and one that dies
+    /// is a connection.
+    pub requests: bool,
 }
 
 /// What the tracker counts of itself. Monotonic.
@@ -109,6 +118,7 @@ pub struct Tracker {
     follows: Follows,
     table: Table,
     minisockets: Minisockets,
+    requests: Requests,
     holds: Holds,
     walk: Option<Walk>,
     /// Gaps so far.
@@ -127,6 +137,7 @@ impl Tracker {
             follows,
             table: Table::new(limits.max_sockets),
             minisockets: Minisockets::default(),
+            requests: Requests::default(),
             holds: Holds::default(),
             walk: None,
             generation: Generation(0),
@@ -153,6 +164,7 @@ impl Tracker {
             Event::ResetReceived(sk) => self.reset_received(*sk),
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Minisocket(event) => self.minisocket(at, event, out),
+            Event::Request(event) => self.request(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
             Event::Sweep(_) => {}
         }
@@ -164,8 +176,10 @@ impl Tracker {
     fn pass(&mut self, record: &Record, out: &mut Vec<Change>) {
         self.note_lost(record.lost);
         self.minisockets.note_gap(record.at, self.generation);
+        self.requests.note_gap(record.at, self.generation);
         self.settle_resets(record.at, out);
         self.settle_minisockets(record.at, out);
+        self.settle_requests(record.at, out);
         self.pass_walk(record.at, out);
         self.holds.forget_written();
     }
@@ -176,7 +190,11 @@ impl Tracker {
     pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
         self.settle_resets(now, out);
         self.settle_minisockets(now, out);
+        self.settle_requests(now, out);
         while let Some(key) = self.holds.tuple_due(now) {
+            self.write_held(key, out);
+        }
+        while let Some(key) = self.holds.request_due(now) {
             self.write_held(key, out);
         }
         self.settle_walk(now, out);

@@ -6,6 +6,7 @@ use tcpstate_common::{record::Task, state::TcpState};
 use super::{
     Change, Process, Tracker,
     cause::Ending,
+    entry::Entry,
     hold::{HeldKey, Wait, end_line},
     step::release,
 };
@@ -40,6 +41,10 @@ impl Tracker {
     /// is not this connection's end.
     pub(super) fn reset_sent(&mut self, at: KtimeNs, event: &ResetSent, out: &mut Vec<Change>) {
         let Some(sk) = event.sk else { return };
+        let listens = |entry: &Entry| entry.state == TcpState::Listen;
+        if self.follows.requests && !event.active && self.table.map.get(&sk).is_none_or(listens) {
+            self.requests.note_reset(at, sk, event.reason);
+        }
         if self.minisockets.map.contains_key(&sk) {
             return self.minisocket_reset(at, sk, event.reason, out);
         }

@@ -24,13 +24,20 @@ impl Tracker {
         let Some(entry) = entry.filter(|entry| at > entry.since) else {
             return;
         };
-        let waits = entry.held.and_then(|key| self.holds.get_mut(key));
-        if waits.is_some_and(|held| matches!(held.wait, Wait::Tuple))
-            && !entry.is_nameless(self.generation)
-            && is_complete(&seen.tuple, entry.state)
-            && !contradicts(&entry.tuple, &seen.tuple)
+        let Some(held) = entry.held.and_then(|key| self.holds.get_mut(key)) else {
+            return;
+        };
+        if entry.is_nameless(self.generation)
+            || !is_complete(&seen.tuple, entry.state)
+            || contradicts(&entry.tuple, &seen.tuple)
         {
+            return;
+        }
+        if matches!(held.wait, Wait::Tuple | Wait::Request) {
             improve(&mut entry.tuple, &seen.tuple, entry.state);
+            held.line.tuple = entry.tuple;
+        }
+        if matches!(held.wait, Wait::Tuple) {
             release(
                 entry,
                 &mut self.holds,

@@ -22,6 +22,8 @@ impl Tracker {
             return self.same_state(at, event, out);
         }
         let generation = self.generation;
+        let requests = self.follows.requests;
+        self.claim_request(event);
         let heir = self.heir(at, event);
         let full = self.is_full();
         let counters = &mut self.counters;
@@ -51,7 +53,7 @@ impl Tracker {
         let line = line(entry, at, event, dwell);
         if let Heir::Begun(begin) = heir {
             self.hand_over(&begin, &past, out);
-        } else if let Some(wait) = wait(verdict, entry, event) {
+        } else if let Some(wait) = wait(verdict, entry, event, requests) {
             entry.held = self.holds.hold(event.sk, line, wait, generation);
         } else if let Verdict::Known(ending) = verdict {
             out.extend(end_line(line, ending, &mut self.counters));
@@ -119,8 +121,9 @@ fn verdict(entry: &Entry, event: &Transition, dwell: Dwell) -> Verdict {
     Verdict::Known(Ending::AsReported(of_step(entry, event)))
 }
 
-/// What the line of `event` waits for; `entry` is the socket after it.
-fn wait(verdict: Verdict, entry: &Entry, event: &Transition) -> Option<Wait> {
+/// What the line of `event` waits for; `entry` is the socket after it, and
+/// `requests` says whether the end of its request is reported.
+fn wait(verdict: Verdict, entry: &Entry, event: &Transition, requests: bool) -> Option<Wait> {
     match verdict {
         Verdict::Awaits {
             otherwise,
@@ -129,6 +132,9 @@ fn wait(verdict: Verdict, entry: &Entry, event: &Transition) -> Option<Wait> {
             otherwise,
             outlives_socket,
         }),
+        Verdict::Known(_) if requests && event.old == TcpState::Listen && is_birth(event) => {
+            Some(Wait::Request)
+        }
         Verdict::Known(_) => (is_birth(event) && !entry.is_complete()).then_some(Wait::Tuple),
     }
 }

@@ -147,6 +147,7 @@ impl Tracker {
             SweepPhase::Begin => {
                 // Every hook is attached by the first walk.
                 self.minisockets.watch(at);
+                self.requests.watch(at);
                 let repairs = self.repaired < self.generation;
                 self.walk = Some(Walk {
                     begin: at,

@@ -7,8 +7,8 @@ use tcpstate_common::{
 use zerocopy::IntoBytes;
 
 use crate::decode::{
-    Event, How, Minisocket, MinisocketEvent, ResetSent, Snapshot, SockAddr64, SocketKind,
-    SweepPhase, Transition,
+    Event, How, KtimeNs, Minisocket, MinisocketEvent, Request, RequestEvent, ResetSent, Snapshot,
+    SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 const TUPLE: Tuple = Tuple {
@@ -163,6 +163,45 @@ const OF_A_MINISOCKET: [(u8, MinisocketEvent); 7] = [
     ),
 ];
 
+fn wire_request(what: u8) -> Vec<u8> {
+    let wire = record::Request {
+        header: header::<record::Request>(kind::REQUEST),
+        ktime: 99,
+        req: SK.0 + 0x200,
+        listener: SK.0,
+        synack_us: 77,
+        tuple: TUPLE,
+        what,
+        by: 8,
+        how: 0,
+        listener_state: 10,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn request(what: RequestEvent) -> Event {
+    Event::Request(Request {
+        req: SockAddr64(SK.0 + 0x200),
+        listener: SK,
+        listener_state: TcpState::Listen,
+        netns: 4_026_531_840,
+        tuple: TUPLE,
+        how: How(0),
+        begun: KtimeNs(77_000),
+        by: 8,
+        what,
+    })
+}
+
+/// What a request's record says, by `what`, and the same checked.
+const OF_A_REQUEST: [(u8, RequestEvent); 5] = [
+    (record::request::CLONED, RequestEvent::Cloned),
+    (record::request::STOPPED, RequestEvent::Stopped),
+    (record::request::EXPIRED, RequestEvent::Expired),
+    (record::request::ARMED, RequestEvent::Armed),
+    (record::request::ENDED, RequestEvent::Ended),
+];
+
 fn transition_in(task: Option<Task>) -> Event {
     Event::Transition(Transition {
         sk: SK,
@@ -232,5 +271,6 @@ pub(super) fn every_kind() -> Vec<(Vec<u8>, Event)> {
         (wire_sweep(3), Event::Sweep(SweepPhase::Failed)),
     ];
     kinds.extend(minisockets);
+    kinds.extend(OF_A_REQUEST.map(|(what, event)| (wire_request(what), request(event))));
     kinds
 }

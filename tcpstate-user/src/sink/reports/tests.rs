@@ -77,6 +77,7 @@ fn follows(minisockets: bool) -> Follows {
     Follows {
         begins: minisockets,
         ends: minisockets,
+        requests: true,
     }
 }
 

@@ -113,6 +113,7 @@ fn two_hundred_thousand_at_once_all_end_as_they_began_and_the_tables_stop_growin
     let follows = Follows {
         begins: true,
         ends: true,
+        requests: false,
     };
     let mut host = Host {
         tracker: Tracker::new(Limits::default(), follows),
