@@ -15,22 +15,20 @@ use crate::{
     },
 };
 
-/// How long it may take until a request that seemed to die proves to live: its
-/// timer is started again in the same call of the kernel, so only an interrupt or
-/// a hypervisor can come between, as with [`super::hold`].
-const DEATH_NS: u64 = 100_000_000;
+/// How long after a record another can come that belongs to the same call of the
+/// kernel, as the start of the timer that proves that a request lives on. Only an
+/// interrupt or a hypervisor can come between, as in [`crate::track::hold`].
+const SAME_CALL_NS: u64 = 100_000_000;
 /// How long the begin of a request is kept for its child: it costs little, and
 /// nobody waits for it.
 const CHILD_NS: u64 = 1_000_000_000;
-/// How much earlier a reset can have been sent that is part of the same call.
-const SAME_CALL_NS: u64 = 5_000_000;
 /// Requests that seem to end at the same time, if the timers of a flood run out
 /// in one slot of the wheel.
 pub(super) const WAITING: usize = 1 << 16;
-/// Resets remembered: as many CPUs may be within such a call at the same time.
+/// Resets remembered. Beyond that, what ended a request is not known.
 const RESETS: usize = 64;
-/// `SK_RST_REASON_INVALID_SYN`, the same on Linux 6.12 to 7.3: `tcp_check_req`
-/// alone sends it.
+/// `SK_RST_REASON_INVALID_SYN`, the same on Linux 6.12 to 7.3: on behalf of a
+/// listener `tcp_check_req` alone sends it.
 const INVALID_SYN: u32 = 10;
 
 /// What becomes of a request that seems to end.
@@ -72,6 +70,8 @@ pub(in crate::track) struct Requests {
     children: VecDeque<(KtimeNs, Key)>,
     /// The last resets that sockets sent, by their address.
     resets: VecDeque<(KtimeNs, SockAddr64, Option<u32>)>,
+    /// The time of the last one that there was no room for.
+    forgotten: Option<KtimeNs>,
     /// Since when everything is reported.
     watched_since: Option<KtimeNs>,
     /// The last gap, and the first record after it.
@@ -96,35 +96,40 @@ impl Requests {
     }
 
     /// Notes that the socket at `sk`, which may be a listener, answered a
-    /// segment with a reset.
+    /// segment with a reset that may be one of `tcp_check_req`.
     pub(in crate::track) fn note_reset(
         &mut self,
         at: KtimeNs,
         sk: SockAddr64,
         reason: Option<u32>,
     ) {
+        if reason.is_some_and(|reason| reason != INVALID_SYN) {
+            return;
+        }
         if self.resets.len() >= RESETS {
-            self.resets.pop_front();
+            self.forgotten = self.resets.pop_front().map(|(at, ..)| at);
         }
         self.resets.push_back((at, sk, reason));
     }
 
-    /// What `tcp_check_req` ended a request for. A reset of the listener just
-    /// before may be the answer to what ended it; without a reason it may as
-    /// well belong to another segment.
+    /// What `tcp_check_req` ended a request for: a RST, or a segment that we
+    /// answer by one, which the listener has sent just before then. Where
+    /// resets have no reason, it may as well have been for another segment.
     fn checked(&mut self, at: KtimeNs, listener: SockAddr64) -> Fate {
-        let (last, told) = self.gap;
-        if last != Generation(0) && at.since(told) < SAME_CALL_NS {
+        let recent = |time: KtimeNs| at.since(time) < SAME_CALL_NS;
+        let lost = self.gap.0 != Generation(0) && recent(self.gap.1);
+        if lost || self.forgotten.is_some_and(recent) {
             return Fate::Death(None, None);
         }
-        let mut resets = self.resets.iter().rev();
-        let found = resets.find(|(sent, sk, _)| *sk == listener && at.since(*sent) < SAME_CALL_NS);
-        match found {
+        let mut resets = self.resets.iter();
+        let found = resets.rposition(|(sent, sk, _)| *sk == listener && recent(*sent));
+        match found.map(|found| (found, self.resets[found].2)) {
             None => Fate::Death(Some(Cause::ResetReceived), None),
-            Some((_, _, Some(INVALID_SYN))) => {
-                Fate::Death(Some(Cause::ResetSent), Some(INVALID_SYN))
+            Some((_, None)) => Fate::Death(None, None),
+            Some((found, reason)) => {
+                self.resets.remove(found);
+                Fate::Death(Some(Cause::ResetSent), reason)
             }
-            Some(_) => Fate::Death(None, None),
         }
     }
 
@@ -160,7 +165,7 @@ impl Requests {
 
     /// The next request of which nothing has proved that it lives.
     pub(super) fn death_due(&mut self, now: KtimeNs) -> Option<End> {
-        next_due(&mut self.waiting, &mut self.deaths, now, DEATH_NS)
+        next_due(&mut self.waiting, &mut self.deaths, now, SAME_CALL_NS)
     }
 
     /// Forgets the requests whose child has not been seen.
