@@ -34,6 +34,8 @@ pub mod kind {
     pub const SWEEP: u8 = 9;
     /// [`super::Minisocket`]
     pub const MINISOCKET: u8 = 10;
+    /// [`super::Inspection`]
+    pub const INSPECTION: u8 = 13;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.
@@ -326,6 +328,40 @@ pub struct Sweep {
     pub reserved: [u8; 7],
 }
 
+/// All that a report needs to know of one full socket at this instant, without
+/// any transition. User space asks for it by address; the address may have
+/// become anything since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Inspection {
+    /// [`kind::INSPECTION`]
+    pub header: Header,
+    /// When it was looked at, as [`Transition::ktime`].
+    pub ktime: u64,
+    /// As [`Transition::sk`].
+    pub sk: u64,
+    /// As the socket has it now.
+    pub tuple: Tuple,
+    /// `skc_state`.
+    pub state: u8,
+    /// Bits of [`how`].
+    pub how: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Inode number of the socket's file, 0 without one.
+    pub inode: u64,
+    /// `rcv_nxt - copied_seq`: bytes that the application has not read. The FIN
+    /// counts as one until end-of-file has been read.
+    pub unread: u32,
+    /// Milliseconds since the last acknowledgment was received
+    /// (`tcpi_last_ack_recv`).
+    pub quiet_ms: u32,
+    /// `sk_ack_backlog`: of a listener, connections that wait for `accept()`.
+    pub queue: u32,
+    /// `sk_max_ack_backlog`: of a listener, how many may wait.
+    pub queue_limit: u32,
+}
+
 /// Length of a record in [`Header::words`].
 ///
 /// # Panics
@@ -352,4 +388,5 @@ const _: () = {
     assert!(words_of::<Snapshot>() == 10);
     assert!(words_of::<Sweep>() == 3);
     assert!(words_of::<Minisocket>() == 10);
+    assert!(words_of::<Inspection>() == 11);
 };

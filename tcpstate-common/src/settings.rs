@@ -71,6 +71,11 @@ pub struct Offsets {
     pub files_struct_fdt: u32,
     pub fdtable_max_fds: u32,
     pub fdtable_fd: u32,
+    pub tcp_sock_rcv_nxt: u32,
+    pub tcp_sock_copied_seq: u32,
+    pub tcp_sock_rcv_tstamp: u32,
+    pub sock_sk_ack_backlog: u32,
+    pub sock_sk_max_ack_backlog: u32,
     /// Number of arguments of `btf_trace_tcp_send_reset` without the context:
     /// 2, or 3 when the kernel gives a reason.
     pub tcp_send_reset_args: u32,

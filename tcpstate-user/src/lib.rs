@@ -22,6 +22,8 @@ pub mod attach;
 pub mod cli;
 pub mod decode;
 pub mod doctor;
+pub mod holders;
+pub mod leak;
 pub mod run;
 pub mod seed;
 pub mod session;

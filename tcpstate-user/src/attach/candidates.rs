@@ -122,9 +122,15 @@ pub(super) const EXISTING_SOCKETS: &[Candidate] = &[Candidate {
 /// Name of the program that looks at one socket.
 pub(super) const PEEK: &str = "peek";
 
+/// Name of the program that looks at one socket as a report wants it.
+pub(super) const INSPECT: &str = "inspect";
+
 pub(super) const SOCKET_LOOKUP: &[Candidate] = &[Candidate {
     hook: "raw_tp test run",
-    attach: Attach::Run { program: PEEK },
+    attach: Attach::Together(&[
+        Attach::Run { program: PEEK },
+        Attach::Run { program: INSPECT },
+    ]),
 }];
 
 /// What a timer's tracepoint gives.

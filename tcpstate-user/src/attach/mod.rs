@@ -31,7 +31,7 @@ use tcpstate_common::settings::Filter;
 
 use self::{
     btf::Btf,
-    candidates::PEEK,
+    candidates::{INSPECT, PEEK},
     choice::{Choice, Tried},
     counters::CounterMap,
     kallsyms::Symbols,
@@ -178,7 +178,20 @@ impl Session {
     ///
     /// When this kernel cannot ([`Signal::SocketLookup`] has no hook).
     pub fn peek(&self, sk: SockAddr64) -> anyhow::Result<()> {
-        let program = self.ebpf.program(PEEK).context("no program to look")?;
+        self.run_with(PEEK, sk)
+    }
+
+    /// As [`Self::peek`], for all that a report needs of a full socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::peek`].
+    pub fn inspect(&self, sk: SockAddr64) -> anyhow::Result<()> {
+        self.run_with(INSPECT, sk)
+    }
+
+    fn run_with(&self, program: &str, sk: SockAddr64) -> anyhow::Result<()> {
+        let program = self.ebpf.program(program).context("no program to look")?;
         let program: &RawTracePoint = program.try_into()?;
         let mut options = RawTracePointRunOptions::new();
         options.args[0] = sk.0;

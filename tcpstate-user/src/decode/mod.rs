@@ -17,7 +17,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
 pub use value::{
-    Event, Family, How, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
+    Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
     SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
@@ -46,6 +46,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::SNAPSHOT => snapshot(&read(bytes, header)?),
         kind::SWEEP => sweep(&read(bytes, header)?),
         kind::MINISOCKET => minisocket(&read(bytes, header)?),
+        kind::INSPECTION => inspection(&read(bytes, header)?),
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
@@ -180,6 +181,22 @@ fn snapshot(wire: &record::Snapshot) -> Result<Record, DecodeError> {
         how: How(wire.how),
         inode: wire.inode,
         cookie: wire.cookie,
+    });
+    Ok(record_at(wire.ktime, wire.header, event))
+}
+
+fn inspection(wire: &record::Inspection) -> Result<Record, DecodeError> {
+    let event = Event::Inspection(Inspection {
+        sk: SockAddr64(wire.sk),
+        netns: wire.header.netns,
+        tuple: wire.tuple,
+        state: state(wire.state)?,
+        how: How(wire.how),
+        inode: wire.inode,
+        unread: wire.unread,
+        quiet_ms: wire.quiet_ms,
+        queue: wire.queue,
+        queue_limit: wire.queue_limit,
     });
     Ok(record_at(wire.ktime, wire.header, event))
 }

@@ -64,8 +64,8 @@ fn an_unknown_kind_is_named() {
 
 #[test]
 fn a_state_that_is_none_is_refused_and_kept() {
-    // Offsets of old and new in a transition, of the state in a snapshot and
-    // in a minisocket.
+    // Offsets of old and new in a transition, of the state in a snapshot,
+    // in a minisocket and of a socket inspected.
     let states = [
         (0, 60),
         (0, 61),
@@ -75,6 +75,7 @@ fn a_state_that_is_none_is_refused_and_kept() {
         (9, 60),
         (13, 69),
         (19, 69),
+        (20, 60),
     ];
     for (kind, offset) in states {
         for number in [0, 12, 13, 255] {
@@ -173,6 +174,7 @@ fn states_in(bytes: &[u8], record: &Record) -> Vec<(u8, TcpState)> {
     match record.event {
         Event::Transition(it) => vec![(bytes[60], it.old), (bytes[61], it.new)],
         Event::Snapshot(it) => vec![(bytes[60], it.state)],
+        Event::Inspection(it) => vec![(bytes[60], it.state)],
         Event::Minisocket(it) => vec![(bytes[69], it.substate)],
         _ => Vec::new(),
     }

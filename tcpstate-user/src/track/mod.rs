@@ -152,7 +152,7 @@ impl Tracker {
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::Sweep(_) => {}
+            Event::Sweep(_) | Event::Inspection(_) => {}
         }
     }
 
