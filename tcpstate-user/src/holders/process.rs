@@ -88,10 +88,7 @@ mod tests {
     #[test]
     fn the_unified_hierarchy_is_preferred_unless_it_says_nothing() {
         assert_eq!(group(b"0::/a/b\n"), Some(&b"/a/b"[..]));
-        assert_eq!(
-            group(b"1:name=systemd:/x:y\n0::/\n"),
-            Some(&b"/x:y"[..])
-        );
+        assert_eq!(group(b"1:name=systemd:/x:y\n0::/\n"), Some(&b"/x:y"[..]));
         assert_eq!(group(b"4:cpu:/z\n0::/\n"), Some(&b"/"[..]));
         assert_eq!(group(b""), None);
     }

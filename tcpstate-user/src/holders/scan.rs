@@ -90,11 +90,7 @@ fn tasks(directory: &Path, pid: u32) -> Vec<PathBuf> {
 ///
 /// The text of the link is what there is to read: `stat` would tell the number
 /// in a structure, but can block for ever on a file of a server that is gone.
-fn table(
-    path: &Path,
-    sockets: &HashSet<u64>,
-    add: &mut impl FnMut(u32, u64),
-) -> io::Result<usize> {
+fn table(path: &Path, sockets: &HashSet<u64>, add: &mut impl FnMut(u32, u64)) -> io::Result<usize> {
     let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let mut listed = Vec::with_capacity(1 << 15);
     let mut entries = RawDir::new(&directory, listed.spare_capacity_mut());

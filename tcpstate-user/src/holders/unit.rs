@@ -66,17 +66,29 @@ mod tests {
         for (path, name) in [
             ("/system.slice/docker-ID.scope", "docker 0123456789ab"),
             ("/docker/ID", "docker 0123456789ab"),
-            ("/docker/ID/system.slice/nginx.service", "docker 0123456789ab"),
+            (
+                "/docker/ID/system.slice/nginx.service",
+                "docker 0123456789ab",
+            ),
             (
                 "/kubepods.slice/kubepods-besteffort.slice/kubepods-pod1.slice/cri-containerd-ID.scope",
                 "containerd 0123456789ab",
             ),
             ("/kubepods/burstable/pod7/ID", "kubepods 0123456789ab"),
-            ("/kubepods-pod1.slice:cri-containerd:ID", "containerd 0123456789ab"),
-            ("/machine.slice/libpod-ID.scope/container", "podman 0123456789ab"),
+            (
+                "/kubepods-pod1.slice:cri-containerd:ID",
+                "containerd 0123456789ab",
+            ),
+            (
+                "/machine.slice/libpod-ID.scope/container",
+                "podman 0123456789ab",
+            ),
             ("/kubepods.slice/crio-ID.scope", "cri-o 0123456789ab"),
             ("/system.slice/nginx.service", "nginx.service"),
-            ("/user.slice/user-0.slice/session-1.scope", "session-1.scope"),
+            (
+                "/user.slice/user-0.slice/session-1.scope",
+                "session-1.scope",
+            ),
         ] {
             let path = path.replace("ID", ID);
             assert_eq!(unit_of(path.as_bytes()).as_deref(), Some(name), "{path}");
