@@ -29,5 +29,6 @@ pub mod seed;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod survey;
 pub mod track;
 pub mod view;
