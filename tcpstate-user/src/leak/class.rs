@@ -2,7 +2,8 @@
 
 use tcpstate_common::{record::how, state::TcpState};
 
-use super::{Opened, Socket};
+use super::Socket;
+use crate::track::Opened;
 
 /// Why a socket is not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

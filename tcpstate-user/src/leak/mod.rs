@@ -17,7 +17,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 use crate::{
     decode::{Family, How},
     holders::Descriptor,
-    track::{ConnId, Process},
+    track::{ConnId, Opened, Process},
 };
 
 pub use class::{Class, Verdict, judge};
@@ -27,30 +27,6 @@ pub use said::{message, remedy};
 /// A stack, by a number that is the same for the same frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u32);
-
-/// How the application came by the socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Opened {
-    /// It called `connect()`.
-    Connect,
-    /// It called `accept()`, or will.
-    Accept,
-    /// Before the trace began, or while records were lost.
-    #[default]
-    Unknown,
-}
-
-impl Opened {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Accept => "accept",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// All that is known of one open socket at the moment of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]

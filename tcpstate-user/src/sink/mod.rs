@@ -9,6 +9,7 @@ mod clock;
 mod csv;
 mod digits;
 mod duration;
+pub mod folded;
 mod json;
 mod name;
 pub mod report;

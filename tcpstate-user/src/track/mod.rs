@@ -37,7 +37,7 @@ use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
 use self::{entry::Generation, hold::Holds, minisocket::Minisockets, sweep::Walk, table::Table};
 
-pub use change::{Cause, Change, ConnId, Dwell, Process};
+pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

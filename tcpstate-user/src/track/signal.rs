@@ -18,6 +18,7 @@ impl Tracker {
                 pid: task.pid,
                 comm: task.comm,
             });
+            entry.opened = Opened::Accept;
         }
     }
 
