@@ -62,7 +62,7 @@ fn thread(directory: &Path, tid: u32) -> Option<Thread> {
 /// The first argument of the system call in which a thread is, if that is a
 /// descriptor from which or to which it moves data. The line has the number of
 /// the call, six arguments, stack and instruction pointer, or a word instead
-/// (proc_pid_syscall(5)).
+/// (`proc_pid_syscall(5)`).
 fn descriptor(call: &str) -> Option<u32> {
     let mut words = call.split_ascii_whitespace();
     let number: libc::c_long = words.next()?.parse().ok()?;

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use tcpstate_common::{record::Tuple, state::TcpState};
 
 use super::{Class, Socket, StackId, Verdict, judge};
-use crate::{decode::Family, holders::Descriptor, track::{Opened, Process}};
+use crate::{
+    decode::Family,
+    holders::Descriptor,
+    track::{Opened, Process},
+};
 
 /// Pools of HTTP and database clients keep 10 to 100 idle connections: up to
 /// so many that the server has closed are no alarm.

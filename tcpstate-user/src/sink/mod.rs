@@ -11,6 +11,7 @@ mod digits;
 mod duration;
 pub mod folded;
 mod json;
+pub mod leaks;
 mod name;
 pub mod report;
 mod table;

@@ -14,8 +14,8 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 use crate::{
     decode::{Inspection, SockAddr64},
     holders::{Holders, ProcessFacts, process, scan},
-    leak::{self, Class, Opened, Report, Socket, StackId},
-    track::{Dwell, Open},
+    leak::{self, Class, Report, Socket, StackId},
+    track::{Dwell, Open, Opened},
 };
 
 use self::listeners::Listeners;
@@ -26,10 +26,6 @@ pub use self::waiting::Waiting;
 pub struct Candidate {
     /// As the tracker knows it.
     pub open: Open,
-    /// How it was opened.
-    pub opened: Opened,
-    /// Whether a RST from the peer ended it.
-    pub reset: bool,
     /// Where it was opened.
     pub origin_stack: Option<StackId>,
     /// Where end-of-file was read.
@@ -144,14 +140,14 @@ fn socket(
         state: open.state,
         age_ns,
         age_exact,
-        opened: match candidate.opened {
+        opened: match open.opened {
             Opened::Unknown if listeners.of(open).is_some() => Opened::Accept,
             opened => opened,
         },
         origin: open.origin,
         origin_stack: candidate.origin_stack,
         eof_stack: candidate.eof_stack,
-        reset: candidate.reset,
+        reset: open.was_reset,
         how: now.how,
         inode: now.inode,
         unread: now.unread,

@@ -26,6 +26,7 @@ mod entry;
 mod hold;
 mod minisocket;
 mod nameless;
+mod open;
 mod signal;
 mod snapshot;
 mod step;
@@ -38,6 +39,7 @@ use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 use self::{entry::Generation, hold::Holds, minisocket::Minisockets, sweep::Walk, table::Table};
 
 pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
+pub use open::Open;
 
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

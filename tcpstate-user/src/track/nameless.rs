@@ -21,7 +21,7 @@ pub(super) type Key = (u32, Tuple);
 /// The sockets without a name.
 #[derive(Debug, Default)]
 pub(super) struct Nameless {
-    map: HashMap<Key, Entry, RandomState>,
+    pub(super) map: HashMap<Key, Entry, RandomState>,
 }
 
 impl Nameless {

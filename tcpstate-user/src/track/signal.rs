@@ -4,7 +4,7 @@
 use tcpstate_common::{record::Task, state::TcpState};
 
 use super::{
-    Change, Process, Tracker,
+    Change, Opened, Process, Tracker,
     cause::Ending,
     hold::{HeldKey, Wait, end_line},
     step::release,

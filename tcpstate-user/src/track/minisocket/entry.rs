@@ -37,7 +37,7 @@ pub(in crate::track) struct Minisocket {
     pub(super) generation: Generation,
     pub(in crate::track) origin: Option<Process>,
     pub(super) rearmed: u32,
-    pub(super) state: TcpState,
+    pub(in crate::track) state: TcpState,
     pub(super) entered: Entered,
     pub(super) family: Family,
     pub(in crate::track) origins: Origins,
@@ -170,7 +170,12 @@ impl Minisocket {
     }
 
     /// The line of its leaving its state for `new` at `at`.
-    pub(super) fn line(&self, at: KtimeNs, new: TcpState, generation: Generation) -> Change {
+    pub(in crate::track) fn line(
+        &self,
+        at: KtimeNs,
+        new: TcpState,
+        generation: Generation,
+    ) -> Change {
         Change {
             at,
             conn: self.conn,

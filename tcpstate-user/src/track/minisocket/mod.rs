@@ -30,7 +30,7 @@ use super::{Change, Tracker};
 use crate::decode::{KtimeNs, Minisocket as Event, MinisocketEvent as What, SockAddr64};
 
 pub(super) use begin::{Heir, Past};
-pub(super) use entry::Minisocket;
+pub(super) use entry::{Minisocket, Origins};
 pub(super) use table::Minisockets;
 
 /// How much later something can be that happens in the same call of the kernel:
