@@ -14,6 +14,7 @@
 //! | [`decode`] | bytes become a record, or a counted error | bytes | [`decode::Record`] |
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
+//! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
 //! | [`run`] | the one file that names every stage | | |
@@ -22,6 +23,7 @@ pub mod attach;
 pub mod cli;
 pub mod decode;
 pub mod doctor;
+pub mod dwell;
 pub mod holders;
 pub mod leak;
 pub mod run;

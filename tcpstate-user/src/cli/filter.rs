@@ -39,7 +39,7 @@ pub struct Connections {
     pub netns: Option<Netns>,
 }
 
-/// A whole filter as it was given.
+/// Which connections, as it was given.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Filter {
     /// What the kernel can decide.
@@ -51,11 +51,17 @@ pub struct Filter {
     /// Name of such a process
     #[arg(long = "comm", value_name = "NAME", value_parser = value::comm, help_heading = "Connections")]
     pub comms: Vec<Comm>,
+}
+
+/// Which lines of these connections.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Lines")]
+pub struct Lines {
     /// Lines that leave or enter a state (`close-wait`, `TIME_WAIT`)
-    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = value::state, help_heading = "Lines")]
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = value::state)]
     pub states: Vec<TcpState>,
     /// Lines with at least this time in the state that was left
-    #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = "Lines")]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub min_dwell: Option<Duration>,
 }
 

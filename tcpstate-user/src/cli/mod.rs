@@ -4,9 +4,11 @@
 //! Parsing reads nothing but the arguments. What must be looked up on this host
 //! (a process, a network namespace) is looked up by [`Filter::resolve`].
 
+mod dwell;
 mod filter;
 mod resolve;
 mod value;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -15,11 +17,16 @@ use std::{ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+pub use dwell::Dwell;
 pub(crate) use filter::bits_of;
-pub use filter::{Comm, Connections, Filter, FilterSpec, Netns};
+pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
 pub use resolve::ResolveError;
+pub use watch::Watch;
 
-use crate::{attach::Family, sink::Format};
+use crate::{
+    attach::Family,
+    sink::{Format, ReportFormat},
+};
 
 /// Size of the ring buffer when none is asked for: `--ring-size 16M`. It holds
 /// 233,000 transitions, 0.1 s of the most that two cores can produce.
@@ -46,7 +53,9 @@ struct Cli {
 pub enum Command {
     /// Every transition, as it happens
     Trace(Trace),
-    /// The raw session to a file, for `trace --replay`
+    /// How long sockets stay in each state
+    Dwell(Dwell),
+    /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
     Doctor(Doctor),
@@ -63,12 +72,12 @@ Examples:
   tcpstate trace -o json | jq .cause       one JSON object per line
   tcpstate trace --replay web.tcpstate     from a recording")]
 pub struct Trace {
-    /// Which connections and lines.
+    /// Which connections, and where from.
     #[command(flatten)]
-    pub filter: Filter,
-    /// How to trace.
+    pub watch: Watch,
+    /// Which of their lines.
     #[command(flatten)]
-    pub live: Live,
+    pub lines: Lines,
     /// How to write
     #[arg(
         short,
@@ -79,18 +88,6 @@ pub struct Trace {
         help_heading = "Output"
     )]
     pub output: Format,
-    /// Colour: auto is off in a pipe and when `NO_COLOR` is set
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        value_name = "WHEN",
-        help_heading = "Output"
-    )]
-    pub color: Color,
-    /// Read a recording instead of the kernel
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["for", "ring_size", "no_accept_syscalls", "hooks"], help_heading = "Tracing")]
-    pub replay: Option<PathBuf>,
 }
 
 /// `tcpstate record`
@@ -166,15 +163,6 @@ pub enum Color {
     Never,
 }
 
-/// How `doctor` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people.
-    Table,
-    /// One JSON object.
-    Json,
-}
-
 impl Color {
     /// Whether to colour what goes to `out`.
     #[must_use]
@@ -206,7 +194,8 @@ where
 {
     let command = Cli::try_parse_from(args)?.command;
     let possible = match &command {
-        Command::Trace(trace) => trace.filter.check(),
+        Command::Trace(trace) => trace.watch.filter.check(),
+        Command::Dwell(dwell) => dwell.watch.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),
     };

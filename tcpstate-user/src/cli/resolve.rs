@@ -7,9 +7,10 @@ use std::{
     io,
     os::{fd::AsRawFd, linux::fs::MetadataExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::{Filter, FilterSpec, Netns, Record, Trace, filter::Connections};
+use super::{Filter, FilterSpec, Netns, Record, Trace, Watch, filter::Connections};
 
 /// `NSFS_MAGIC`: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h#L86>
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
@@ -56,6 +57,22 @@ impl fmt::Display for ResolveError {
 impl std::error::Error for ResolveError {}
 
 impl Trace {
+    /// The filter with everything looked up, as [`Watch::resolve`] does.
+    ///
+    /// # Errors
+    ///
+    /// When a process or namespace is not there.
+    pub fn resolve(&self) -> Result<FilterSpec, ResolveError> {
+        let nanos = |dwell: Duration| u64::try_from(dwell.as_nanos()).unwrap_or(u64::MAX);
+        Ok(FilterSpec {
+            states: self.lines.states.clone(),
+            min_dwell_ns: self.lines.min_dwell.map(nanos),
+            ..self.watch.resolve()?
+        })
+    }
+}
+
+impl Watch {
     /// The filter with everything looked up. Processes of a replay need not
     /// exist any more.
     ///
@@ -91,10 +108,6 @@ impl Filter {
         Ok(FilterSpec {
             pids: self.pids.clone(),
             comms: self.comms.clone(),
-            states: self.states.clone(),
-            min_dwell_ns: self
-                .min_dwell
-                .map(|dwell| u64::try_from(dwell.as_nanos()).unwrap_or(u64::MAX)),
             ..self.connections.resolve()?
         })
     }

@@ -4,9 +4,13 @@ use clap::error::ErrorKind;
 use tcpstate_common::state::TcpState;
 
 use super::{
-    Color, Command, Filter, FilterSpec, Netns, Record, ReportFormat, Trace, complaint, parse_from,
+    Color, Command, Dwell, Filter, FilterSpec, Netns, Record, Trace, complaint, parse_from,
 };
-use crate::{decode::Family, sink::Format};
+use crate::{
+    decode::Family,
+    dwell::By,
+    sink::{Format, ReportFormat},
+};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     parse_from(std::iter::once("tcpstate").chain(line.split_whitespace()))
@@ -26,12 +30,20 @@ fn record(options: &str) -> Record {
     }
 }
 
-fn filter(options: &str) -> Filter {
-    trace(options).filter
+fn dwell(options: &str) -> Dwell {
+    match parse(&format!("dwell {options}")) {
+        Ok(Command::Dwell(dwell)) => dwell,
+        other => panic!("{options}: {other:?}"),
+    }
 }
 
+fn filter(options: &str) -> Filter {
+    trace(options).watch.filter
+}
+
+/// Of a replay: its processes need not exist.
 fn spec(options: &str) -> FilterSpec {
-    filter(options).resolve().unwrap()
+    trace(&format!("--replay f {options}")).resolve().unwrap()
 }
 
 /// The one line that is printed for a usage error.
@@ -53,10 +65,10 @@ fn the_command_line_itself_is_consistent() {
 fn a_plain_trace_shows_everything_until_it_is_stopped() {
     let plain = trace("");
     assert_eq!(plain.output, Format::Table);
-    assert_eq!(plain.color, Color::Auto);
-    assert_eq!(plain.live.duration, None);
-    assert_eq!(plain.live.ring_size, 16 << 20);
-    assert!(!plain.live.verbose && !plain.live.no_accept_syscalls);
+    assert_eq!(plain.watch.color, Color::Auto);
+    assert_eq!(plain.watch.live.duration, None);
+    assert_eq!(plain.watch.live.ring_size, 16 << 20);
+    assert!(!plain.watch.live.verbose && !plain.watch.live.no_accept_syscalls);
     assert_eq!(plain.resolve().unwrap(), FilterSpec::default());
     assert_eq!(
         FilterSpec::default().kernel_filter(),
@@ -93,7 +105,7 @@ fn states_are_understood_as_ss_and_tcpstates_spell_them() {
 
 #[test]
 fn durations_have_units() {
-    let lasting = |text: &str| trace(&format!("--for {text}")).live.duration;
+    let lasting = |text: &str| trace(&format!("--for {text}")).watch.live.duration;
     assert_eq!(lasting("500ms"), Some(Duration::from_millis(500)));
     assert_eq!(lasting("30s"), Some(Duration::from_secs(30)));
     assert_eq!(lasting("5m"), Some(Duration::from_secs(300)));
@@ -190,7 +202,10 @@ fn ring_sizes_are_powers_of_two_in_bytes() {
         ("65536", 1 << 16),
         ("2G", 1 << 31),
     ] {
-        assert_eq!(trace(&format!("--ring-size {text}")).live.ring_size, bytes);
+        assert_eq!(
+            trace(&format!("--ring-size {text}")).watch.live.ring_size,
+            bytes
+        );
     }
 }
 
@@ -203,6 +218,37 @@ fn record_and_doctor_take_their_own_options() {
     match parse("doctor -o json") {
         Ok(Command::Doctor(doctor)) => assert_eq!(doctor.output, ReportFormat::Json),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn dwell_takes_every_filter_but_what_would_falsify_its_numbers() {
+    let plain = dwell("");
+    assert_eq!(plain.interval, Duration::from_secs(5));
+    assert_eq!(plain.output, ReportFormat::Table);
+    assert_eq!((plain.by, plain.states), (vec![], vec![]));
+    let full = dwell("-L 443 -6 --comm nginx -i 1s --for 1m --hooks tracepoint -o json");
+    assert_eq!(full.watch.resolve().unwrap().lports, [443]);
+    assert_eq!(full.watch.live.duration, Some(Duration::from_secs(60)));
+    assert_eq!(full.interval, Duration::from_secs(1));
+    let grouped = dwell("--by lport,process --by state --state close-wait,TIME_WAIT --replay f");
+    assert_eq!(grouped.by, [By::Lport, By::Process, By::State]);
+    assert_eq!(grouped.states, [TcpState::CloseWait, TcpState::TimeWait]);
+    for (line, hint) in [
+        ("dwell --min-dwell 1s", "unexpected argument"),
+        ("dwell --state closed", "nothing stays in CLOSE"),
+        ("dwell -i 10ms", "at least 100ms"),
+        ("dwell -i 5", "such as 5s"),
+        ("dwell -i 5s --replay f", "cannot be used with"),
+        (
+            "dwell --by pid",
+            "possible values: state, lport, rport, process, peer, netns",
+        ),
+        ("dwell -o csv", "possible values: table, json"),
+        ("dwell -4 --raddr fd00::/8", "drop one"),
+    ] {
+        let text = refused(line);
+        assert!(text.contains(hint), "{line}: {text}");
     }
 }
 

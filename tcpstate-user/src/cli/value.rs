@@ -14,6 +14,9 @@ use super::Netns;
 /// wants a power of two.
 const RING_MAX: u64 = 1 << 31;
 
+/// A report of a million sockets takes less; see `run::view`.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Not negative.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -29,6 +32,14 @@ pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("expected a duration longer than zero".to_owned()),
         long => Ok(long),
+    }
+}
+
+/// A time between two reports: not so short that nothing else gets done.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < SHORTEST_INTERVAL => Err("expected an interval of at least 100ms".into()),
+        interval => Ok(interval),
     }
 }
 
@@ -86,6 +97,14 @@ pub(super) fn state(text: &str) -> Result<TcpState, String> {
         "closing" => TcpState::Closing,
         _ => return Err(format!("expected one of {}", state_names())),
     })
+}
+
+/// A state that a connection or a listener stays in.
+pub(super) fn lasting_state(text: &str) -> Result<TcpState, String> {
+    match state(text)? {
+        TcpState::Close => Err("nothing stays in CLOSE: it is where a connection ends".into()),
+        state => Ok(state),
+    }
 }
 
 fn state_names() -> String {

@@ -17,8 +17,8 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
 pub use value::{
-    Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent, Snapshot,
-    SockAddr64, SocketKind, SweepPhase, Transition,
+    Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, ResetSent,
+    Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 /// Decodes exactly one record: `bytes` is one item of the ring buffer, or one

@@ -1,14 +1,14 @@
 //! A session on the running kernel: attach, walk, read until told to stop, account.
 
 use std::{
-    io::{self, Write},
+    io,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 
-use super::{pipeline::Pipeline, status::StatusLine, stop::Stop};
+use super::{pipeline::Pipeline, refresh::Refresh, status::StatusLine, stop::Stop};
 use crate::{
     attach::{Session, Signal, Totals},
     decode::SockAddr64,
@@ -36,10 +36,10 @@ const BETWEEN_FRAMES: Duration = Duration::from_secs(1);
 const LOST_WRAPS: u64 = 1 << 16;
 
 /// One session on the running kernel.
-pub(super) struct Live<W: Write> {
+pub(super) struct Live {
     session: Session,
     ring: LiveRing,
-    pipeline: Pipeline<W>,
+    pipeline: Pipeline,
     tape: Option<Writer>,
     known: Totals,
     /// Whether sockets can be looked at; else their lines go without.
@@ -51,11 +51,11 @@ pub(super) struct Live<W: Write> {
     status: Option<StatusLine>,
 }
 
-impl<W: Write> Live<W> {
+impl Live {
     /// Takes over a session whose hooks are attached.
     pub(super) fn new(
         mut session: Session,
-        pipeline: Pipeline<W>,
+        pipeline: Pipeline,
         tape: Option<Writer>,
     ) -> Result<Self> {
         let ring = session.take_ring()?;
@@ -83,15 +83,21 @@ impl<W: Write> Live<W> {
         self.walk()?;
         self.pipeline.start()?;
         stop.after(after);
+        let mut refresh = Refresh::every(self.pipeline.interval());
         let mut more = true;
         loop {
+            let mut due = false;
             tokio::select! {
                 biased;
                 () = stop.asked() => break,
+                () = refresh.due() => due = true,
                 waited = self.ring.wait(), if !more => waited.context("the ring buffer is gone")?,
                 () = tokio::task::yield_now(), if more => {}
             }
             more = self.batch()?;
+            if due {
+                self.pipeline.report(ktime_now())?;
+            }
         }
         self.finish()
     }
@@ -206,6 +212,7 @@ impl<W: Write> Live<W> {
     /// Detaches, takes what is left, and accounts for every record.
     fn finish(mut self) -> Result<EndInfo> {
         self.session.detach();
+        let now = ktime_now();
         let deadline = Instant::now() + IN_FLIGHT;
         loop {
             let drained = self.drain()?;
@@ -233,7 +240,7 @@ impl<W: Write> Live<W> {
             ..EndInfo::default()
         };
         drop(self.status.take());
-        self.pipeline.finish(&mut end)?;
+        self.pipeline.finish(now, &mut end)?;
         if let Some(tape) = self.tape {
             tape.finish(&end)?;
         }

@@ -1,13 +1,16 @@
 //! The one file that names every stage: what was asked becomes a session, a
 //! session's bytes go through the stages, and how it ended becomes a status.
 
+mod dwell;
 mod examine;
 mod info;
 mod live;
 mod pipeline;
+mod refresh;
 mod replay;
 mod status;
 mod stop;
+mod view;
 
 use std::{
     ffi::OsString,
@@ -15,14 +18,15 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use self::{info::session_info, live::Live, pipeline::Pipeline};
+use self::{dwell::DwellReport, info::session_info, live::Live, pipeline::Pipeline, view::View};
 use crate::{
     attach::{AttachError, Request, Session},
-    cli::{self, Command, FilterSpec, ReportFormat, ResolveError},
+    cli::{self, Command, FilterSpec, ResolveError},
+    dwell::Dwells,
     session::{EndInfo, SessionInfo},
-    sink::{self, Format, Sink},
+    sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
     track::{Follows, Limits, Tracker},
     view::Filter,
@@ -66,10 +70,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn execute(command: Command) -> Result<u8> {
     match command {
-        Command::Trace(trace) => match &trace.replay {
-            Some(_) => replay(&trace),
-            None => self::trace(&trace),
-        },
+        Command::Trace(asked) => trace(&asked),
+        Command::Dwell(asked) => dwell(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -77,12 +79,44 @@ fn execute(command: Command) -> Result<u8> {
 
 fn trace(asked: &cli::Trace) -> Result<u8> {
     let spec = asked.resolve()?;
-    let session = open(&asked.live, &spec)?;
+    let end = watch(&asked.watch, &spec, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let sink = Sink::new(asked.output, out, color, info);
+        View::Lines(Filter::new(&spec), sink)
+    })?;
+    Ok(account(&end, asked.output == Format::Json))
+}
+
+fn dwell(asked: &cli::Dwell) -> Result<u8> {
+    let spec = asked.watch.resolve()?;
+    let end = watch(&asked.watch, &spec, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let report = DwellReport {
+            dwells: Dwells::new(&asked.by, &asked.states, follows(info)),
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+/// Shows a live session, or a recorded one.
+fn watch(
+    asked: &cli::Watch,
+    spec: &FilterSpec,
+    view: impl FnOnce(&SessionInfo) -> View,
+) -> Result<EndInfo> {
+    if let Some(path) = &asked.replay {
+        let reader = Reader::open(path)?;
+        let pipeline = Pipeline::new(tracker(reader.info()), view(reader.info()));
+        return replay::replay(reader, pipeline, path);
+    }
+    let session = open(&asked.live, spec)?;
     let info = session_info(&session);
-    let lines = Some((Filter::new(&spec), stdout(asked, &info)));
-    let pipeline = Pipeline::new(tracker(&info), lines);
-    let end = run(&asked.live, session, pipeline, None)?;
-    Ok(account(&end, asked.output))
+    let pipeline = Pipeline::new(tracker(&info), view(&info));
+    run(&asked.live, session, pipeline, None)
 }
 
 fn record(asked: &cli::Record) -> Result<u8> {
@@ -90,30 +124,23 @@ fn record(asked: &cli::Record) -> Result<u8> {
     let file = Output::create(&asked.output)?;
     let session = open(&asked.live, &spec)?;
     let info = session_info(&session);
-    let pipeline = Pipeline::<io::Stdout>::new(tracker(&info), None);
+    let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
     let end = run(&asked.live, session, pipeline, Some(tape))?;
-    Ok(account(&end, Format::Table))
+    Ok(account(&end, false))
 }
 
-fn replay(asked: &cli::Trace) -> Result<u8> {
-    let spec = asked.resolve()?;
-    let path = asked.replay.as_deref().context("no recording")?;
-    let reader = Reader::open(path)?;
-    let lines = Some((Filter::new(&spec), stdout(asked, reader.info())));
-    let pipeline = Pipeline::new(tracker(reader.info()), lines);
-    let end = replay::replay(reader, pipeline, path)?;
-    Ok(account(&end, asked.output))
-}
-
-/// A tracker for what the session's hooks can tell.
 fn tracker(info: &SessionInfo) -> Tracker {
+    Tracker::new(Limits::default(), follows(info))
+}
+
+/// What the session's hooks can tell of minisockets.
+fn follows(info: &SessionInfo) -> Follows {
     let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
-    let follows = Follows {
+    Follows {
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
-    };
-    Tracker::new(Limits::default(), follows)
+    }
 }
 
 fn doctor(asked: &cli::Doctor) -> Result<u8> {
@@ -141,10 +168,10 @@ fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
     })?)
 }
 
-fn run<W: Write>(
+fn run(
     live: &cli::Live,
     session: Session,
-    pipeline: Pipeline<W>,
+    pipeline: Pipeline,
     tape: Option<Writer>,
 ) -> Result<EndInfo> {
     tokio::runtime::Builder::new_current_thread()
@@ -153,17 +180,11 @@ fn run<W: Write>(
         .block_on(async { Live::new(session, pipeline, tape)?.run(live.duration).await })
 }
 
-fn stdout(asked: &cli::Trace, info: &SessionInfo) -> Sink<io::Stdout> {
-    let out = io::stdout();
-    let color = asked.color.for_output(&out);
-    Sink::new(asked.output, out, color, info)
-}
-
-/// Says on standard error what a person must know of the end, where the format
-/// of the output does not say it; returns the exit status.
-fn account(end: &EndInfo, format: Format) -> u8 {
+/// Says on standard error what a person must know of the end, unless the output
+/// has said it; returns the exit status.
+fn account(end: &EndInfo, said: bool) -> u8 {
     let lost = !end.complete || end.lost.as_ref().is_none_or(|lost| !lost.is_empty());
-    if format != Format::Json || lost {
+    if !said || lost {
         complain(&sink::report::end(end));
     }
     if lost { LOST } else { 0 }

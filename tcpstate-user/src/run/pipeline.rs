@@ -1,43 +1,43 @@
-//! One record's way through decoder, tracker, view and sink.
+//! One record's way through decoder, tracker and view.
 
-use std::io::{self, Write};
+use std::{io, time::Duration};
 
-use super::complain;
+use super::{complain, view::View};
 use crate::{
     decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records},
     session::EndInfo,
-    sink::Sink,
     track::{Change, Tracker},
-    view::Filter,
 };
 
 /// Longer than a batch takes from the ring to the file, in nanoseconds.
 const RECORDED_TOGETHER: u64 = 1_000_000_000;
 
 /// The stages behind the source, and what is counted between them.
-pub(super) struct Pipeline<W: Write> {
+pub(super) struct Pipeline {
     tracker: Tracker,
-    lines: Option<(Filter, Sink<W>)>,
+    view: View,
     changes: Vec<Change>,
     delivered: u64,
     undecodable: u64,
     transitions: u64,
+    /// The time of the first record: a walk's begin.
+    began: Option<KtimeNs>,
     last_at: KtimeNs,
     last_error: Option<DecodeError>,
     /// The first time the output refused a line; told at the next flush.
     broken: io::Result<()>,
 }
 
-impl<W: Write> Pipeline<W> {
-    /// `lines` is where changes go; without it they are only tracked.
-    pub(super) fn new(tracker: Tracker, lines: Option<(Filter, Sink<W>)>) -> Self {
+impl Pipeline {
+    pub(super) fn new(tracker: Tracker, view: View) -> Self {
         Self {
             tracker,
-            lines,
+            view,
             changes: Vec::with_capacity(64),
             delivered: 0,
             undecodable: 0,
             transitions: 0,
+            began: None,
             last_at: KtimeNs(0),
             last_error: None,
             broken: Ok(()),
@@ -46,10 +46,7 @@ impl<W: Write> Pipeline<W> {
 
     /// Writes what stands before the first line.
     pub(super) fn start(&mut self) -> io::Result<()> {
-        match &mut self.lines {
-            Some((_, sink)) => sink.start(),
-            None => Ok(()),
-        }
+        self.view.start()
     }
 
     /// One record that came through the ring.
@@ -71,6 +68,7 @@ impl<W: Write> Pipeline<W> {
     fn feed(&mut self, bytes: &[u8]) {
         match decode(bytes) {
             Ok(record) => {
+                self.began.get_or_insert(record.at);
                 if matches!(record.event, Event::Transition(_)) {
                     self.transitions += 1;
                 }
@@ -91,14 +89,8 @@ impl<W: Write> Pipeline<W> {
     }
 
     fn write_changes(&mut self) {
-        if let Some((filter, sink)) = &mut self.lines {
-            for change in &self.changes {
-                filter.pass(change, &mut |passed| {
-                    if self.broken.is_ok() {
-                        self.broken = sink.change(passed);
-                    }
-                });
-            }
+        if self.broken.is_ok() {
+            self.broken = self.view.changes(&self.changes);
         }
         self.changes.clear();
     }
@@ -142,10 +134,22 @@ impl<W: Write> Pipeline<W> {
     /// Hands what was written to the operating system.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         std::mem::replace(&mut self.broken, Ok(()))?;
-        match &mut self.lines {
-            Some((_, sink)) => sink.flush(),
-            None => Ok(()),
-        }
+        self.view.flush()
+    }
+
+    /// How often [`Self::report`] should be called, if at all.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.view.interval()
+    }
+
+    /// Writes a report of what was there at `now`, for a view that has them.
+    pub(super) fn report(&mut self, now: KtimeNs) -> io::Result<()> {
+        self.report_at(now, false)
+    }
+
+    fn report_at(&mut self, now: KtimeNs, last: bool) -> io::Result<()> {
+        let began = self.began.unwrap_or(now);
+        self.view.report(now, began, &self.tracker, last)
     }
 
     /// Records taken so far.
@@ -153,8 +157,14 @@ impl<W: Write> Pipeline<W> {
         self.delivered
     }
 
-    /// Ends the session: lets go of every line and fills in this side's counts.
-    pub(super) fn finish(&mut self, end: &mut EndInfo) -> io::Result<()> {
+    /// The time of the last record, for which a recording was followed.
+    pub(super) const fn last_at(&self) -> KtimeNs {
+        self.last_at
+    }
+
+    /// Ends the session, which was followed until `now`: lets go of every line,
+    /// writes the last report, and fills in this side's counts.
+    pub(super) fn finish(&mut self, now: KtimeNs, end: &mut EndInfo) -> io::Result<()> {
         self.tracker.finish(&mut self.changes);
         self.write_changes();
         std::mem::replace(&mut self.broken, Ok(()))?;
@@ -164,20 +174,16 @@ impl<W: Write> Pipeline<W> {
                 self.undecodable
             ));
         }
-        if let Some((filter, _)) = &self.lines
-            && filter.overflowed() > 0
-        {
+        let overflowed = self.view.overflowed();
+        if overflowed > 0 {
             complain(&format!(
-                "{} lines of connections whose process was not known yet are missing",
-                filter.overflowed()
+                "{overflowed} changes of connections whose process was not known yet are missing"
             ));
         }
+        self.report_at(now, true)?;
         end.undecodable = self.undecodable;
         end.transitions = self.transitions;
         end.connections = self.tracker.counters().connections;
-        match &mut self.lines {
-            Some((_, sink)) => sink.end(end),
-            None => Ok(()),
-        }
+        self.view.end(end)
     }
 }

@@ -1,6 +1,6 @@
 //! A recorded session, through the same stages as a live one.
 
-use std::{io::Write, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -14,11 +14,7 @@ use crate::{
 ///
 /// A recording that breaks off is read to where it does: the end line then
 /// says that it is not complete, and standard error why.
-pub(super) fn replay<W: Write>(
-    mut reader: Reader,
-    mut pipeline: Pipeline<W>,
-    path: &Path,
-) -> Result<EndInfo> {
+pub(super) fn replay(mut reader: Reader, mut pipeline: Pipeline, path: &Path) -> Result<EndInfo> {
     pipeline.start()?;
     while let Some(records) = reader.next_records() {
         pipeline.walked(records);
@@ -32,6 +28,6 @@ pub(super) fn replay<W: Write>(
             EndInfo::default()
         }
     };
-    pipeline.finish(&mut end)?;
+    pipeline.finish(pipeline.last_at(), &mut end)?;
     Ok(end)
 }

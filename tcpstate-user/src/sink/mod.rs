@@ -1,4 +1,4 @@
-//! Lines of a trace as bytes: a table, CSV or JSON.
+//! Lines of a trace, and reports, as bytes: a table, CSV or JSON.
 //!
 //! Pure but for the `Write` it is given: values in, bytes out. It does not know
 //! where a change came from, and leaves standard error to its caller: a caller
@@ -9,11 +9,13 @@ mod clock;
 mod csv;
 mod digits;
 mod duration;
+mod dwell;
 pub mod folded;
 mod json;
 pub mod leaks;
 mod name;
 pub mod report;
+mod reports;
 mod table;
 mod untrusted;
 
@@ -32,6 +34,7 @@ use crate::{
 };
 use clock::Clock;
 use name::ResetReasons;
+pub use reports::{Heading, Reports};
 pub use untrusted::Untrusted;
 
 /// Written out at the latest when this many bytes have come together.
@@ -48,6 +51,15 @@ pub enum Format {
     Json,
     /// Comma-separated values (RFC 4180)
     Csv,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Table,
+    /// JSON, one object per line
+    Json,
 }
 
 /// Writes a session in one [`Format`].
@@ -68,6 +80,17 @@ struct Style {
     reasons: ResetReasons,
     /// Room for a cell whose width must be known before it is written.
     cell: Vec<u8>,
+}
+
+impl Style {
+    fn new(info: &SessionInfo, color: bool, zone: TimeZone) -> Self {
+        Self {
+            clock: Clock::new(info.clock_offset_ns, zone),
+            color,
+            reasons: ResetReasons::new(info),
+            cell: Vec::new(),
+        }
+    }
 }
 
 impl<W: Write> Sink<W> {
@@ -94,15 +117,9 @@ impl<W: Write> Sink<W> {
             Format::Json => json::start(info, &mut pending),
             Format::Csv => csv::head(&mut pending),
         }
-        let style = Style {
-            clock: Clock::new(info.clock_offset_ns, zone),
-            color,
-            reasons: ResetReasons::new(info),
-            cell: Vec::new(),
-        };
         Self {
             format,
-            style,
+            style: Style::new(info, color, zone),
             writer,
             pending,
         }

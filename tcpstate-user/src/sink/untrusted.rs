@@ -61,6 +61,12 @@ impl<'a> Untrusted<'a> {
         out.push(b'"');
     }
 
+    /// For a writer of JSON that escapes what [`Self::json`] escapes: as text,
+    /// with U+FFFD for what is no UTF-8.
+    pub(super) fn to_lossy(self) -> String {
+        String::from_utf8_lossy(self.0).into_owned()
+    }
+
     /// Two hexadecimal digits per byte.
     pub fn hex(self, out: &mut Vec<u8>) {
         for byte in self.0 {

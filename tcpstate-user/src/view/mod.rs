@@ -10,12 +10,12 @@ mod origin;
 mod tests;
 
 use ipnet::IpNet;
-use tcpstate_common::state::TcpState;
+use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
     cli::{FilterSpec, bits_of},
     decode::Family,
-    track::{Change, Dwell},
+    track::{Change, Dwell, Open},
 };
 use origin::Origins;
 
@@ -83,16 +83,28 @@ impl Filter {
         self.origins.as_ref().map_or(0, Origins::held)
     }
 
+    /// Whether a socket is one of the connections: their lines would pass.
+    #[must_use]
+    pub fn admits(&self, open: &Open) -> bool {
+        self.fits(open.family, open.netns, &open.tuple)
+            && self
+                .origins
+                .as_ref()
+                .is_none_or(|origins| open.origin.is_some_and(|it| origins.matches(&it)))
+    }
+
     /// Everything but the process.
     fn shows(&self, change: &Change) -> bool {
-        let tuple = &change.tuple;
-        let family = change.family;
-        self.family.is_none_or(|wanted| wanted == family)
-            && self.netns.is_none_or(|wanted| wanted == change.netns)
+        self.fits(change.family, change.netns, &change.tuple)
             && (self.states == 0 || self.states & (bit(change.old) | bit(change.new)) != 0)
             && self
                 .min_dwell
                 .is_none_or(|least| lasted(change.dwell, least))
+    }
+
+    fn fits(&self, family: Family, netns: u32, tuple: &Tuple) -> bool {
+        self.family.is_none_or(|wanted| wanted == family)
+            && self.netns.is_none_or(|wanted| wanted == netns)
             && has_port(&self.lports, tuple.lport)
             && has_port(&self.rports, tuple.rport)
             && has_addr(&self.lnets, &tuple.laddr, tuple.lport, family)

@@ -70,7 +70,7 @@ impl Origins {
         self.held
     }
 
-    fn matches(&self, process: &Process) -> bool {
+    pub(super) fn matches(&self, process: &Process) -> bool {
         let name = process.comm.split(|&byte| byte == 0).next();
         (self.pids.is_empty() || self.pids.contains(&process.pid))
             && (self.comms.is_empty() || self.comms.iter().any(|comm| Some(&comm[..]) == name))

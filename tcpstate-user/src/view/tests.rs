@@ -6,7 +6,7 @@ use super::Filter;
 use crate::{
     cli::FilterSpec,
     decode::{Family, KtimeNs, SockAddr64, SocketKind},
-    track::{Change, ConnId, Dwell, Process},
+    track::{Change, ConnId, Dwell, Open, Process},
 };
 
 fn octets(addr: &str) -> [u8; 16] {
@@ -286,4 +286,40 @@ fn what_does_not_fit_is_counted() {
         );
     }
     assert_eq!((filter.held(), filter.overflowed()), (1 << 16, 10));
+}
+
+/// It stays where `change` left it.
+fn open(change: &Change) -> Open {
+    Open {
+        conn: change.conn,
+        netns: change.netns,
+        family: change.family,
+        tuple: change.tuple,
+        state: change.new,
+        so_far: change.dwell,
+        kind: change.kind,
+        origin: change.origin,
+    }
+}
+
+#[test]
+fn a_socket_is_admitted_as_its_lines_are() {
+    let ports = |lports: &[u16], pids: &[u32]| FilterSpec {
+        lports: lports.to_vec(),
+        pids: pids.to_vec(),
+        ..FilterSpec::default()
+    };
+    let (nobody, nginx) = (established(), by(established(), 12, "nginx"));
+    for (spec, expected) in [
+        (FilterSpec::default(), [true, true]),
+        (ports(&[80], &[]), [true, true]),
+        (ports(&[443], &[]), [false, false]),
+        (ports(&[], &[12]), [false, true]),
+        (ports(&[443], &[12]), [false, false]),
+        (ports(&[80], &[13]), [false, false]),
+    ] {
+        let filter = Filter::new(&spec);
+        let admitted = [nobody, nginx].map(|change| filter.admits(&open(&change)));
+        assert_eq!(admitted, expected, "{spec:?}");
+    }
 }

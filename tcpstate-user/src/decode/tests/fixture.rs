@@ -7,8 +7,8 @@ use tcpstate_common::{
 use zerocopy::IntoBytes;
 
 use crate::decode::{
-    Event, How, Inspection, Minisocket, MinisocketEvent, ResetSent, Snapshot, SockAddr64, SocketKind,
-    SweepPhase, Transition,
+    Event, How, Inspection, Minisocket, MinisocketEvent, ResetSent, Snapshot, SockAddr64,
+    SocketKind, SweepPhase, Transition,
 };
 
 const TUPLE: Tuple = Tuple {

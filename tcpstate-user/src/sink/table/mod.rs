@@ -3,6 +3,9 @@
 //! Columns are tab stops: a long cell pushes what follows, and the row is back
 //! in place as soon as a shorter cell leaves room. Nothing is cut off.
 
+pub(super) mod dwell;
+mod grid;
+mod notes;
 mod row;
 pub(super) mod wide;
 

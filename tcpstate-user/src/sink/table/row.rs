@@ -96,6 +96,11 @@ impl<'a> Row<'a> {
         self.state(change.new);
     }
 
+    pub(super) fn one_state(&mut self, stop: usize, state: TcpState) {
+        self.advance(stop);
+        self.state(state);
+    }
+
     /// `scratch` is room for the cell, whose width must be known first.
     pub(super) fn dwell(&mut self, end: usize, change: &Change, scratch: &mut Vec<u8>) {
         scratch.clear();

@@ -1,0 +1,137 @@
+//! What becomes of the changes that the tracker gives: lines as they come, a
+//! report every now and then, or nothing.
+//!
+//! It does not know where records come from, nor when a report is due.
+
+use std::{
+    io::{self, Stdout},
+    time::Duration,
+};
+
+use crate::{
+    decode::KtimeNs,
+    session::EndInfo,
+    sink::Sink,
+    track::{Change, Tracker},
+    view::Filter,
+};
+
+/// A view that says everything anew each time.
+pub(super) trait Report {
+    /// Writes what stands before the first report.
+    fn start(&mut self) -> io::Result<()>;
+    /// Takes a change that was asked for.
+    fn change(&mut self, change: &Change);
+    /// Writes a report. The ring fills meanwhile: this must not take long.
+    fn report(&mut self, now: &Moment<'_>) -> io::Result<()>;
+    /// Writes what stands after the last one.
+    fn end(&mut self, end: &EndInfo) -> io::Result<()>;
+}
+
+/// The time of a report, and what was there then.
+pub(super) struct Moment<'a> {
+    /// By the records' clock.
+    pub(super) at: KtimeNs,
+    /// When the session began.
+    pub(super) began: KtimeNs,
+    /// Every socket.
+    pub(super) tracker: &'a Tracker,
+    /// Those that were asked for.
+    pub(super) filter: &'a Filter,
+    /// Nothing follows.
+    pub(super) last: bool,
+}
+
+/// Where changes go.
+pub(super) enum View {
+    /// Nowhere: a recording keeps the records themselves.
+    Nothing,
+    /// One line for each.
+    Lines(Filter, Sink<Stdout>),
+    /// Into a report, which is due this often while a live session lasts.
+    Report(Filter, Box<dyn Report>, Duration),
+}
+
+impl View {
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Lines(_, sink) => sink.start(),
+            Self::Report(_, report, _) => report.start(),
+        }
+    }
+
+    /// Takes `changes`; stops at the first that cannot be written.
+    pub(super) fn changes(&mut self, changes: &[Change]) -> io::Result<()> {
+        let mut done = Ok(());
+        match self {
+            Self::Nothing => {}
+            Self::Lines(filter, sink) => {
+                for change in changes {
+                    filter.pass(change, &mut |passed| {
+                        if done.is_ok() {
+                            done = sink.change(passed);
+                        }
+                    });
+                }
+            }
+            Self::Report(filter, report, _) => {
+                for change in changes {
+                    filter.pass(change, &mut |passed| report.change(passed));
+                }
+            }
+        }
+        done
+    }
+
+    /// How often a report is due, if there are any.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Report(_, _, interval) => Some(*interval),
+            _ => None,
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        at: KtimeNs,
+        began: KtimeNs,
+        tracker: &Tracker,
+        last: bool,
+    ) -> io::Result<()> {
+        let Self::Report(filter, report, _) = self else {
+            return Ok(());
+        };
+        report.report(&Moment {
+            at,
+            began,
+            tracker,
+            filter,
+            last,
+        })
+    }
+
+    /// Hands what was written to the operating system.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(_, sink) => sink.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn end(&mut self, end: &EndInfo) -> io::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Lines(_, sink) => sink.end(end),
+            Self::Report(_, report, _) => report.end(end),
+        }
+    }
+
+    /// Changes that were left out because too many waited for their process.
+    pub(super) fn overflowed(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Lines(filter, _) | Self::Report(filter, ..) => filter.overflowed(),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reports that are written anew every now and then, the last one at the end.
+//!
+//! Each is one write, so that no reader sees half of one.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::{ReportFormat, Style, dwell, json, table};
+use crate::{
+    decode::KtimeNs,
+    dwell::Report,
+    session::{EndInfo, SessionInfo},
+};
+
+/// Writes the reports of a session.
+#[derive(Debug)]
+pub struct Reports<W> {
+    format: ReportFormat,
+    style: Style,
+    writer: W,
+    /// What has not been written yet.
+    pending: Vec<u8>,
+    /// A report has been written.
+    again: bool,
+}
+
+/// What stands over a report.
+#[derive(Clone, Copy, Debug)]
+pub struct Heading {
+    /// The time that it is of.
+    pub at: KtimeNs,
+    /// How long the session had lasted by then.
+    pub after_ns: u64,
+    /// No other follows.
+    pub last: bool,
+}
+
+impl<W: Write> Reports<W> {
+    /// Tables show local time in the system's time zone.
+    pub fn new(format: ReportFormat, writer: W, color: bool, info: &SessionInfo) -> Self {
+        Self::with_zone(format, writer, color, info, TimeZone::system())
+    }
+
+    pub(super) fn with_zone(
+        format: ReportFormat,
+        writer: W,
+        color: bool,
+        info: &SessionInfo,
+        zone: TimeZone,
+    ) -> Self {
+        let mut pending = Vec::new();
+        let zone = match format {
+            ReportFormat::Table => zone,
+            ReportFormat::Json => {
+                json::start(info, &mut pending);
+                TimeZone::UTC
+            }
+        };
+        Self {
+            format,
+            style: Style::new(info, color, zone),
+            writer,
+            pending,
+            again: false,
+        }
+    }
+
+    /// Writes the first line, which only JSON has: whoever has read it knows
+    /// that from now on nothing is missed.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn start(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Writes a report of `dwell`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn dwell(&mut self, heading: &Heading, report: &Report) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => {
+                if self.again {
+                    out.push(b'\n');
+                }
+                table::dwell::write(heading, report, &mut self.style, out);
+            }
+            ReportFormat::Json => dwell::write(heading, report, &mut self.style, out),
+        }
+        self.again = true;
+        self.flush()
+    }
+
+    /// Writes the last line, which only JSON has.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn end(&mut self, info: &EndInfo) -> io::Result<()> {
+        if self.format == ReportFormat::Json {
+            json::end(info, &mut self.pending);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_all(&self.pending);
+        self.pending.clear();
+        written?;
+        self.writer.flush()
+    }
+}
