@@ -21,6 +21,7 @@ mod origin;
 mod reset;
 mod snapshot;
 mod sock;
+mod stack;
 mod task;
 mod timewait;
 mod transition;

@@ -29,12 +29,19 @@ pub enum Signal {
     MinisocketBegin,
     /// A minisocket goes from `FIN_WAIT2` to `TIME_WAIT`, or starts `TIME_WAIT` again.
     MinisocketChange,
+    /// The stack of a task that connects. Only where stacks are asked for, as
+    /// the next two.
+    ConnectStack,
+    /// The stack of a task that gets a socket from `accept`.
+    AcceptStack,
+    /// The stack of a task that reads end-of-file.
+    EndOfFileStack,
 }
 
 impl Signal {
     /// Every signal, in the order in which hooks are attached. Minisockets' ends
     /// come before their begins, so that each begin that is seen has its end.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::StateTransition,
         Self::Accepted,
         Self::CloseCalled,
@@ -46,6 +53,9 @@ impl Signal {
         Self::MinisocketEnd,
         Self::MinisocketBegin,
         Self::MinisocketChange,
+        Self::ConnectStack,
+        Self::AcceptStack,
+        Self::EndOfFileStack,
     ];
 
     /// The name in reports.
@@ -63,6 +73,9 @@ impl Signal {
             Self::MinisocketEnd => "minisocket_end",
             Self::MinisocketBegin => "minisocket_begin",
             Self::MinisocketChange => "minisocket_change",
+            Self::ConnectStack => "connect_stack",
+            Self::AcceptStack => "accept_stack",
+            Self::EndOfFileStack => "end_of_file_stack",
         }
     }
 
@@ -80,6 +93,9 @@ impl Signal {
             Self::MinisocketEnd => candidates::MINISOCKET_END,
             Self::MinisocketBegin => candidates::MINISOCKET_BEGIN,
             Self::MinisocketChange => candidates::MINISOCKET_CHANGE,
+            Self::ConnectStack => candidates::CONNECT_STACK,
+            Self::AcceptStack => candidates::ACCEPT_STACK,
+            Self::EndOfFileStack => candidates::END_OF_FILE_STACK,
         }
     }
 
@@ -101,6 +117,14 @@ impl Signal {
     pub(super) fn has(self, family: Family) -> bool {
         let mut candidates = self.candidates().iter();
         candidates.any(|candidate| candidate.attach.family() == Some(family))
+    }
+
+    /// Whether it is a stack.
+    pub(super) const fn is_stack(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectStack | Self::AcceptStack | Self::EndOfFileStack
+        )
     }
 
     /// Whether it is about minisockets.
@@ -232,6 +256,8 @@ mod tests {
         assert_eq!(
             slow.collect::<Vec<_>>(),
             [
+                "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
+                "raw_tp sys_exit",
                 "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
                 "raw_tp sys_exit"
             ]

@@ -5,6 +5,8 @@ use tcpstate_common::{
     state::TcpState,
 };
 
+use super::StackEvent;
+
 /// `CLOCK_MONOTONIC` in nanoseconds, as `bpf_ktime_get_ns` reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KtimeNs(pub u64);
@@ -99,6 +101,8 @@ pub enum Event {
     Minisocket(Minisocket),
     /// All that a report needs to know of one socket now.
     Inspection(Inspection),
+    /// A task's stack was captured.
+    Stack(StackEvent),
 }
 
 /// `inet_sock_set_state`.

@@ -164,6 +164,7 @@ fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
+        capture: None,
         verbose: live.verbose,
     })?)
 }

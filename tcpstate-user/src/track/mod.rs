@@ -142,6 +142,8 @@ impl Tracker {
         let at = record.at;
         match &record.event {
             Event::Sweep(phase) => return self.sweep(at, *phase),
+            // Its loss count may be older than that of the record before it.
+            Event::Stack(_) => return,
             Event::Snapshot(seen) if self.is_walking() => return self.walked(at, seen),
             _ => self.pass(record, out),
         }
@@ -154,7 +156,7 @@ impl Tracker {
             Event::Destroyed(sk) => self.destroyed(at, *sk, out),
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::Sweep(_) | Event::Inspection(_) => {}
+            Event::Sweep(_) | Event::Inspection(_) | Event::Stack(_) => {}
         }
     }
 
