@@ -57,7 +57,7 @@ fn a_length_of_another_kind_is_refused() {
 
 #[test]
 fn an_unknown_kind_is_named() {
-    for kind in [0, 13, 77, 255] {
+    for kind in [0, 14, 77, 255] {
         let bytes = [kind, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(decode(&bytes), Err(DecodeError::UnknownKind(kind)));
     }

@@ -5,6 +5,7 @@
 //! values that were copied for it. It neither judges (`leak` does) nor writes.
 
 mod listeners;
+mod surveyor;
 mod waiting;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
+    cli::Comm,
     decode::{Inspection, SockAddr64},
     holders::{Holders, ProcessFacts, process, scan},
     leak::{self, Class, Report, Socket, StackId},
@@ -19,7 +21,10 @@ use crate::{
 };
 
 use self::listeners::Listeners;
-pub use self::waiting::Waiting;
+pub use self::{
+    surveyor::{Answer, Question, Surveyor},
+    waiting::Waiting,
+};
 
 /// A socket that may be a suspect, as the stream of events has it.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +38,18 @@ pub struct Candidate {
 }
 
 /// What a report is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// Younger than this is too early to say, ns.
     pub min_age_ns: u64,
     /// For how long the trace has been running, ns.
     pub traced_ns: u64,
+    /// Only sockets that one of these opened or has; empty: of everybody.
+    pub pids: Vec<u32>,
+    /// Only sockets of processes with one of these names; empty: of everybody.
+    pub comms: Vec<Comm>,
+    /// Only sockets in these states; empty: in any.
+    pub states: Vec<TcpState>,
 }
 
 /// What came of it.
@@ -72,7 +83,7 @@ pub const fn concerns(state: TcpState) -> bool {
 pub fn survey(
     candidates: &[Candidate],
     seen: &HashMap<SockAddr64, Inspection>,
-    asked: Asked,
+    asked: &Asked,
 ) -> Survey {
     let known: Vec<_> = candidates
         .iter()
@@ -88,6 +99,7 @@ pub fn survey(
         .iter()
         .filter(|(it, _)| it.open.state != TcpState::Listen)
         .map(|(it, now)| socket(it, now, &holders, &listeners))
+        .filter(|socket| asked.wants(socket))
         .collect();
     let report = leak::group(&sockets, asked.min_age_ns, asked.traced_ns);
     let named = pids(&report);
@@ -100,6 +112,32 @@ pub fn survey(
         report,
         denied: holders.denied,
         failed,
+    }
+}
+
+impl Asked {
+    /// A socket that nobody has accepted is its listener's.
+    fn wants(&self, socket: &Socket) -> bool {
+        if !self.states.is_empty() && !self.states.contains(&socket.state) {
+            return false;
+        }
+        if self.pids.is_empty() && self.comms.is_empty() {
+            return true;
+        }
+        let listening = socket.listener.iter().flat_map(|it| it.pids.iter().copied());
+        let concerned: HashSet<u32> = socket
+            .origin
+            .iter()
+            .map(|process| process.pid)
+            .chain(socket.holders.iter().map(|it| it.pid))
+            .chain(listening.filter(|_| socket.inode == 0))
+            .collect();
+        let by_pid = |pid: &u32| self.pids.is_empty() || self.pids.contains(pid);
+        let named = |pid: &u32| {
+            let facts = || process(*pid).is_some_and(|facts| self.comms.contains(&facts.comm));
+            self.comms.is_empty() || facts()
+        };
+        concerned.iter().any(|pid| by_pid(pid) && named(pid))
     }
 }
 

@@ -153,7 +153,7 @@ fn json_has_every_descriptor_and_every_frame_and_escapes_names() {
         stacks: &stacks,
         is_final: false,
     };
-    let text = String::from_utf8(json(&told)).unwrap();
+    let text = String::from_utf8(json(&told, "2026-01-01T00:00:00Z", 5)).unwrap();
     let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(line["type"], "leak");

@@ -13,6 +13,8 @@ use crate::{
 #[derive(Serialize)]
 struct Line<'a> {
     r#type: &'static str,
+    ts: &'a str,
+    mono_ns: u64,
     class: &'static str,
     verdict: &'static str,
     state: &'static str,
@@ -80,17 +82,18 @@ struct Threads {
     peer: Option<String>,
 }
 
-/// Every group as a line.
+/// Every group as a line; `ts` is the time of the report, `mono_ns` the same by
+/// the kernel's clock.
 #[must_use]
-pub fn json(told: &Told<'_>) -> Vec<u8> {
+pub fn json(told: &Told<'_>, ts: &str, mono_ns: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for group in &told.survey.report.groups {
-        object(&line(told, group), &mut out);
+        object(&line(told, group, (ts, mono_ns)), &mut out);
     }
     out
 }
 
-fn line<'a>(told: &'a Told<'_>, group: &'a Group) -> Line<'a> {
+fn line<'a>(told: &'a Told<'_>, group: &'a Group, (ts, mono_ns): (&'a str, u64)) -> Line<'a> {
     let pid = group.owner.pid();
     let facts = pid.and_then(|pid| told.survey.processes.get(&pid));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -100,6 +103,8 @@ fn line<'a>(told: &'a Told<'_>, group: &'a Group) -> Line<'a> {
     let threads = pid.and_then(|pid| told.survey.threads.get(&pid));
     Line {
         r#type: "leak",
+        ts,
+        mono_ns,
         class: group.class.name(),
         verdict: group.verdict.name(),
         state: group.state.name(),

@@ -82,6 +82,28 @@ impl Told<'_> {
         }
     }
 
+    /// Where the sockets of all groups were opened, outermost frame first. The
+    /// process is the outermost.
+    #[must_use]
+    pub fn weighted(&self) -> Vec<Weighted> {
+        let groups = self.survey.report.groups.iter();
+        groups
+            .map(|group| {
+                let mut frames = vec![self.who(group)];
+                match self.stack(group.origin_stack) {
+                    Some(stack) => {
+                        frames.extend(stack.frames.iter().rev().map(Frame::name));
+                    }
+                    None => frames.push("[opened where is not known]".to_owned()),
+                }
+                Weighted {
+                    frames,
+                    count: group.count as u64,
+                }
+            })
+            .collect()
+    }
+
     fn stack(&self, id: Option<StackId>) -> Option<&Stack> {
         self.stacks.get(&id?)
     }
