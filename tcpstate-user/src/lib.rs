@@ -13,6 +13,8 @@
 //! | [`seed`] | what existed before, and again after a loss | socket tables | record bytes |
 //! | [`decode`] | bytes become a record, or a counted error | bytes | [`decode::Record`] |
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
+//! | [`unwind`] | places in the code out of registers and a slice of stack | [`decode::StackEvent`] | [`unwind::Place`] |
+//! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
@@ -27,5 +29,7 @@ pub mod seed;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod stack;
 pub mod track;
+pub mod unwind;
 pub mod view;
