@@ -13,6 +13,8 @@
 //! | [`seed`] | what existed before, and again after a loss | socket tables | record bytes |
 //! | [`decode`] | bytes become a record, or a counted error | bytes | [`decode::Record`] |
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
+//! | [`unwind`] | places in the code out of registers and a slice of stack | [`decode::StackEvent`] | [`unwind::Place`] |
+//! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
@@ -31,6 +33,8 @@ pub mod seed;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod stack;
 pub mod survey;
 pub mod track;
+pub mod unwind;
 pub mod view;

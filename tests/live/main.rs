@@ -46,6 +46,7 @@ mod origin;
 mod programs;
 mod recording;
 mod session;
+mod stacks;
 mod timewait;
 mod unanswered;
 mod usage;

@@ -19,7 +19,7 @@ pub mod slice {
     /// Copied from the stack pointer on, until the limit or the first page that
     /// could not be read.
     pub const COPIED: u8 = 0;
-    /// A kernel thread or a worker of io_uring: it has no user registers.
+    /// A kernel thread or a worker of `io_uring`: it has no user registers.
     pub const NO_REGISTERS: u8 = 1;
     /// A 32-bit program: its stack is not copied.
     pub const COMPAT: u8 = 2;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use tcpstate_common::{record::Tuple, state::TcpState};
 
-use super::{Class, Socket, StackId, Verdict, judge};
+use super::{Class, Socket, Verdict, judge};
 use crate::{
     decode::Family,
     holders::Descriptor,
+    stack::StackId,
     track::{Opened, Process},
 };
 

@@ -17,16 +17,13 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 use crate::{
     decode::{Family, How},
     holders::Descriptor,
+    stack::StackId,
     track::{ConnId, Opened, Process},
 };
 
 pub use class::{Class, Verdict, judge};
 pub use group::{Ages, Group, Listener, Owner, Report, group};
 pub use said::{message, remedy};
-
-/// A stack, by a number that is the same for the same frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StackId(pub u32);
 
 /// All that is known of one open socket at the moment of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]

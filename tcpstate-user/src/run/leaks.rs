@@ -5,17 +5,19 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs::File,
     io::{self, Write},
-    path::PathBuf,
+    path::Path,
 };
+
+use anyhow::{Context as _, Result};
 
 use super::{
     complain,
     view::{Moment, Report},
 };
 use crate::{
-    decode::{Event, Inspection, KtimeNs, Record, SocketKind, SockAddr64, slice},
+    decode::{Event, Inspection, KtimeNs, Record, SockAddr64, SocketKind, slice},
     session::EndInfo,
     sink::{Heading, Reports, folded, leaks::Told},
     survey::{Answer, Asked, Question, Surveyor, concerns},
@@ -25,8 +27,8 @@ use crate::{
 /// Where else the last report goes.
 #[derive(Debug, Default)]
 pub(super) struct Graphs {
-    pub(super) folded: Option<PathBuf>,
-    pub(super) flame_graph: Option<PathBuf>,
+    folded: Option<File>,
+    flame_graph: Option<File>,
 }
 
 /// What is known of open sockets besides what the tracker knows, and where
@@ -154,14 +156,23 @@ impl<W: Write> LeaksReport<W> {
 }
 
 impl Graphs {
-    fn write(&self, told: &Told<'_>) -> io::Result<()> {
+    /// Creates the files, so that what is wrong with them is said at once.
+    pub(super) fn create(folded: Option<&Path>, flame_graph: Option<&Path>) -> Result<Self> {
+        let create = |path: &Path| File::create(path).with_context(|| path.display().to_string());
+        Ok(Self {
+            folded: folded.map(create).transpose()?,
+            flame_graph: flame_graph.map(create).transpose()?,
+        })
+    }
+
+    fn write(&mut self, told: &Told<'_>) -> io::Result<()> {
         let stacks = told.weighted();
-        if let Some(path) = &self.folded {
-            fs::write(path, folded::folded(&stacks))?;
+        if let Some(file) = &mut self.folded {
+            file.write_all(&folded::folded(&stacks))?;
         }
-        if let Some(path) = &self.flame_graph {
+        if let Some(file) = &mut self.flame_graph {
             let title = "sockets that nobody closes, by where they were opened";
-            fs::write(path, folded::flame_graph(&stacks, title))?;
+            file.write_all(&folded::flame_graph(&stacks, title))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! values that were copied for it. It neither judges (`leak` does) nor writes.
 
 mod listeners;
+mod naming;
 mod surveyor;
 mod waiting;
 
@@ -16,7 +17,8 @@ use crate::{
     cli::Comm,
     decode::{Inspection, SockAddr64},
     holders::{Holders, ProcessFacts, process, scan},
-    leak::{self, Class, Report, Socket, StackId},
+    leak::{self, Class, Report, Socket},
+    stack::StackId,
     track::{Dwell, Open, Opened},
 };
 
@@ -124,7 +126,10 @@ impl Asked {
         if self.pids.is_empty() && self.comms.is_empty() {
             return true;
         }
-        let listening = socket.listener.iter().flat_map(|it| it.pids.iter().copied());
+        let listening = socket
+            .listener
+            .iter()
+            .flat_map(|it| it.pids.iter().copied());
         let concerned: HashSet<u32> = socket
             .origin
             .iter()

@@ -8,12 +8,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Asked, Candidate, Survey, survey};
+use super::{Asked, Candidate, Survey, naming::Symbolizer, survey};
 use crate::{
     decode::{Inspection, KtimeNs, SockAddr64, StackEvent, Why},
-    leak::StackId,
-    stack::Stacks,
-    symbolize::{NamedStack, Symbolizer},
+    sink::leaks::Stack as NamedStack,
+    stack::{StackId, Stacks},
     track::Open,
 };
 

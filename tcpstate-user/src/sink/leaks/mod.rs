@@ -12,9 +12,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::Untrusted;
+use super::{Untrusted, folded::Weighted};
 use crate::{
-    leak::{Group, Owner, StackId},
+    leak::{Group, Owner},
+    stack::StackId,
     survey::Survey,
 };
 
@@ -40,6 +41,20 @@ pub struct Frame {
     pub reason: Option<String>,
     /// Whether it belongs to the system's libraries rather than to the application.
     pub system: bool,
+}
+
+impl Frame {
+    /// The function, or the place in the file.
+    fn name(&self) -> String {
+        match (&self.function, &self.module) {
+            (Some(function), _) => function.clone(),
+            (None, Some(module)) => {
+                let name = module.rsplit('/').next().unwrap_or(module);
+                format!("{name}+{:#x}", self.offset)
+            }
+            (None, None) => format!("{:#x}", self.offset),
+        }
+    }
 }
 
 /// A call stack, innermost frame first.
