@@ -12,10 +12,11 @@
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | `namespaces`, `existing`, `filters`, `flood` | iproute2 |
 //! | `ss` | `existing` | iproute2 |
+//! | `cc` | `leaks` | gcc |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
-//! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
+//! `TCPSTATE_ZOO` (else compiled from `tests/zoo`), `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
 //! ten times as long, the flood a tenth).
 
 #![expect(
@@ -33,6 +34,7 @@ mod tables;
 mod tool;
 mod trace;
 mod witness;
+mod zoo;
 
 mod aborting;
 mod closing;
@@ -40,6 +42,7 @@ mod existing;
 mod filters;
 mod flood;
 mod hostile;
+mod leaks;
 mod loss;
 mod namespaces;
 mod origin;

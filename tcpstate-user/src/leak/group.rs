@@ -22,9 +22,9 @@ const PEERS: usize = 8;
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
-    /// The process that opened the sockets.
+    /// The process that opened the sockets, though it need not have them any more.
     Opener(u32),
-    /// Their opener is not known, or does not have them any more; this one does.
+    /// Their opener is not known; this one has them.
     Holder(u32),
     /// No process has a descriptor for them.
     Nobody,
@@ -179,6 +179,10 @@ fn owner(class: Class, socket: &Socket) -> Owner {
         let listener = socket.listener.as_ref();
         let pid = listener.and_then(|listener| listener.pids.first());
         return pid.map_or(Owner::Nobody, |&pid| Owner::Holder(pid));
+    }
+    if let (Class::HeldElsewhere, Some(origin)) = (class, socket.origin) {
+        // Its code let them go astray, to however many others.
+        return Owner::Opener(origin.pid);
     }
     let holds = |pid| socket.holders.iter().any(|holder| holder.pid == pid);
     match (socket.origin, socket.holders.first()) {

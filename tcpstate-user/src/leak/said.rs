@@ -4,7 +4,7 @@
 //! The sentences name processes by what the caller passes: names are somebody
 //! else's bytes, and only a sink knows how to write them.
 
-use super::{Class, Group, Owner};
+use super::{Class, Group};
 
 /// What is wrong. `who` names the process that is to blame.
 #[must_use]
@@ -28,15 +28,18 @@ pub fn message(group: &Group, who: &str) -> String {
                 number(group.count, "connection")
             )
         }
-        Class::HeldElsewhere => match (group.owner, group.origin) {
-            (Owner::Nobody, _) => format!(
-                "{sockets} that no process has a descriptor for: on the way between processes, or the kernel's own"
+        Class::HeldElsewhere => match holders(group) {
+            0 => format!(
+                "{who} opened {sockets} that no process has any more: on the way between processes, \
+                 or the kernel's own"
             ),
-            (_, Some(origin)) => format!(
-                "{who} holds {sockets} that process {} opened and does not have any more",
-                origin.pid
+            others => format!(
+                "{who} opened {sockets} that only {} now",
+                match others {
+                    1 => "another process has".to_owned(),
+                    _ => format!("{others} other processes have"),
+                }
             ),
-            (_, None) => format!("{who} holds {sockets} that another process opened"),
         },
         Class::ResetButOpen => format!("the peer reset {sockets} that {who} still holds"),
         Class::HalfClosed => {
@@ -67,6 +70,11 @@ pub const fn remedy(class: Class) -> &'static str {
         }
         Class::IdlePool => "set the pool's idle timeout below the server's",
     }
+}
+
+/// How many processes have any of them.
+fn holders(group: &Group) -> usize {
+    group.held.chunk_by(|a, b| a.pid == b.pid).count()
 }
 
 fn number(count: usize, what: &str) -> String {

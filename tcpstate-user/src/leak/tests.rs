@@ -265,6 +265,26 @@ fn what_nobody_accepts_is_its_listeners_fault() {
 }
 
 #[test]
+fn what_one_process_let_go_astray_is_one_group_whoever_has_it_now() {
+    let astray = |n, pid| Socket {
+        holders: vec![Descriptor { pid, fd: 4 }],
+        ..socket(n)
+    };
+    let report = group(&[astray(1, 8), astray(2, 9)], MIN_AGE, 60 * S);
+    assert_eq!(report.groups.len(), 1);
+    let group = &report.groups[0];
+    assert_eq!(
+        (group.class, group.owner),
+        (Class::HeldElsewhere, Owner::Opener(7))
+    );
+    let said = message(group, "srv[7]");
+    assert_eq!(
+        said,
+        "srv[7] opened 2 sockets that only 2 other processes have now"
+    );
+}
+
+#[test]
 fn where_end_of_file_was_read_is_told_only_when_it_is_one_place() {
     let read = |n, stack| Socket {
         eof_stack: stack,

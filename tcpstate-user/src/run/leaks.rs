@@ -140,6 +140,7 @@ impl<W: Write> LeaksReport<W> {
         let told = Told {
             survey: &answer.survey,
             stacks: &answer.stacks,
+            traced_ns: answer.traced_ns,
             is_final: answer.last,
         };
         let heading = Heading {

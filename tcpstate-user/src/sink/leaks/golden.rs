@@ -118,6 +118,7 @@ fn the_important_is_first_and_nothing_is_wider_than_a_hundred_columns() {
     let told = Told {
         survey: &survey,
         stacks: &stacks,
+        traced_ns: 60 * S,
         is_final: true,
     };
     let text = String::from_utf8(table(&told, "12:00:00", false)).unwrap();
@@ -151,10 +152,17 @@ fn json_has_every_descriptor_and_every_frame_and_escapes_names() {
     let told = Told {
         survey: &survey,
         stacks: &stacks,
+        traced_ns: 60 * S,
         is_final: false,
     };
     let text = String::from_utf8(json(&told, "2026-01-01T00:00:00Z", 5)).unwrap();
-    let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+    let (line, sum) = text.split_once('\n').unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let sum: serde_json::Value = serde_json::from_str(sum.trim_end()).unwrap();
+    assert_eq!(
+        (&sum["type"], &sum["suspects"]),
+        (&"leaks".into(), &1203.into())
+    );
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(line["type"], "leak");
     assert_eq!(line["class"], "never_closed");
@@ -176,6 +184,7 @@ fn without_suspects_one_line_says_so() {
     let told = Told {
         survey: &survey,
         stacks: &HashMap::new(),
+        traced_ns: 60 * S,
         is_final: true,
     };
     assert_eq!(table(&told, "12:00:00", false), b"12:00:00  no suspects\n");

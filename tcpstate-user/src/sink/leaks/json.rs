@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Frame, Stack, Told, by_process, printable};
 use crate::{
     decode::Family,
-    leak::{Group, message, remedy},
+    leak::{Group, Verdict, message, remedy},
     sink::{address, json::object},
     survey::Waiting,
 };
@@ -82,7 +82,25 @@ struct Threads {
     peer: Option<String>,
 }
 
-/// Every group as a line; `ts` is the time of the report, `mono_ns` the same by
+/// What a report says in sum: it is there when nothing else is.
+#[derive(Serialize)]
+struct Summary<'a> {
+    r#type: &'static str,
+    ts: &'a str,
+    mono_ns: u64,
+    groups: usize,
+    suspects: usize,
+    notices: usize,
+    too_early: usize,
+    /// Processes whose descriptors could not be looked at.
+    denied: usize,
+    /// Why nobody's could.
+    failed: Option<&'a str>,
+    #[serde(rename = "final")]
+    is_final: bool,
+}
+
+/// Every group as a line, and one in sum; `ts` is the time of the report, `mono_ns` the same by
 /// the kernel's clock.
 #[must_use]
 pub fn json(told: &Told<'_>, ts: &str, mono_ns: u64) -> Vec<u8> {
@@ -90,6 +108,19 @@ pub fn json(told: &Told<'_>, ts: &str, mono_ns: u64) -> Vec<u8> {
     for group in &told.survey.report.groups {
         object(&line(told, group, (ts, mono_ns)), &mut out);
     }
+    let sum = Summary {
+        r#type: "leaks",
+        ts,
+        mono_ns,
+        groups: told.survey.report.groups.len(),
+        suspects: told.count(Verdict::Suspect),
+        notices: told.count(Verdict::Notice),
+        too_early: told.survey.report.too_early,
+        denied: told.survey.denied,
+        failed: told.survey.failed.as_deref(),
+        is_final: told.is_final,
+    };
+    object(&sum, &mut out);
     out
 }
 
@@ -182,7 +213,8 @@ fn waiting(it: &Waiting, family: Family) -> Threads {
         count: it.count,
         comm: printable(&it.comm) + if it.various { "*" } else { "" },
         wait_channel: it.wait_channel.clone(),
-        peer: (!peer.is_empty()).then(|| String::from_utf8_lossy(&peer).into_owned()),
+        peer: (it.connection.is_some_and(|it| it.rport != 0))
+            .then(|| String::from_utf8_lossy(&peer).into_owned()),
     }
 }
 

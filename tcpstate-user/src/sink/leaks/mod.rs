@@ -14,9 +14,10 @@ use serde::Serialize;
 
 use super::{Untrusted, folded::Weighted};
 use crate::{
-    leak::{Group, Owner},
+    leak::{Group, Owner, Verdict},
     stack::StackId,
     survey::Survey,
+    track::Process,
 };
 
 pub use json::json;
@@ -73,6 +74,8 @@ pub struct Told<'a> {
     pub survey: &'a Survey,
     /// The stacks that it names.
     pub stacks: &'a HashMap<StackId, Stack>,
+    /// For how long the trace had been running, ns.
+    pub traced_ns: u64,
     /// Whether it is the last report of the session.
     pub is_final: bool,
 }
@@ -81,7 +84,15 @@ impl Told<'_> {
     /// `name[pid]` for a sentence, or what stands for nobody.
     fn who(&self, group: &Group) -> String {
         match group.owner {
-            Owner::Opener(pid) | Owner::Holder(pid) => self.named(pid),
+            Owner::Opener(pid) | Owner::Holder(pid) => {
+                match (self.survey.processes.get(&pid), group.origin) {
+                    // It has exited; its thread's name is known.
+                    (None, Some(origin)) if origin.pid == pid => {
+                        format!("{}[{pid}] (gone)", comm(&origin))
+                    }
+                    _ => self.named(pid),
+                }
+            }
             Owner::Nobody => match (&group.listener, group.origin) {
                 (Some(listener), _) => format!("the listener on port {}", listener.port),
                 (None, Some(origin)) => self.named(origin.pid),
@@ -95,6 +106,13 @@ impl Told<'_> {
             Some(facts) => format!("{}[{pid}]", printable(&facts.comm)),
             None => format!("process {pid}"),
         }
+    }
+
+    /// How many sockets this is thought of.
+    fn count(&self, verdict: Verdict) -> usize {
+        let groups = self.survey.report.groups.iter();
+        let of = groups.filter(|it| it.verdict == verdict);
+        of.map(|it| it.count).sum()
     }
 
     /// Where the sockets of all groups were opened, outermost frame first. The
@@ -122,6 +140,12 @@ impl Told<'_> {
     fn stack(&self, id: Option<StackId>) -> Option<&Stack> {
         self.stacks.get(&id?)
     }
+}
+
+fn comm(process: &Process) -> String {
+    let mut text = Vec::new();
+    Untrusted::comm(&process.comm).term(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Somebody else's bytes as text that a terminal shows as it is.

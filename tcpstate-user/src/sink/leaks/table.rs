@@ -16,6 +16,8 @@ const WIDTH: usize = 100;
 const LEFT: usize = 15;
 /// At most so many frames of a stack are shown.
 const FRAMES: usize = 12;
+/// A rate per minute says nothing after a few seconds.
+const GROWTH_NS: u64 = 30_000_000_000;
 /// At most so many descriptors of a process are shown.
 const FDS: usize = 8;
 
@@ -48,8 +50,8 @@ struct Page {
 impl Page {
     fn head(&mut self, told: &Told<'_>, at: &str) {
         let report = &told.survey.report;
-        let suspects: usize = counts(told, Verdict::Suspect);
-        let notices: usize = counts(told, Verdict::Notice);
+        let suspects: usize = told.count(Verdict::Suspect);
+        let notices: usize = told.count(Verdict::Notice);
         let mut line = format!("{at}  ");
         match (suspects, notices) {
             (0, 0) => line.push_str("no suspects"),
@@ -70,7 +72,7 @@ impl Page {
         self.out.push('\n');
         let ages = &group.ages;
         let growth = match group.growth_per_min {
-            rate if rate >= 0.05 => format!("   +{rate:.1}/min"),
+            rate if rate >= 0.05 && told.traced_ns >= GROWTH_NS => format!("   +{rate:.1}/min"),
             _ => String::new(),
         };
         let bound = if ages.oldest_exact { "" } else { ">=" };
@@ -302,12 +304,6 @@ impl Page {
     }
 }
 
-fn counts(told: &Told<'_>, verdict: Verdict) -> usize {
-    let groups = told.survey.report.groups.iter();
-    let of = groups.filter(|it| it.verdict == verdict);
-    of.map(|it| it.count).sum()
-}
-
 /// `function  file:line`, or what there is instead.
 fn place(frame: &Frame) -> String {
     let text = |text: &str| {
@@ -352,7 +348,11 @@ fn doing(it: &Waiting, group: &Group) -> String {
         }
         None => text.push_str(" running"),
     }
-    if let Some(tuple) = &it.connection {
+    if let Some(tuple) = &it.connection
+        && tuple.rport == 0
+    {
+        let _infallible = write!(text, ", port {}", tuple.lport);
+    } else if let Some(tuple) = &it.connection {
         let mut peer = Vec::new();
         address::endpoint(&tuple.raddr, tuple.rport, group.family, &mut peer);
         text.push_str(", connected with ");
