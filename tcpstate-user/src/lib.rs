@@ -15,6 +15,7 @@
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
 //! | [`unwind`] | places in the code out of registers and a slice of stack | [`decode::StackEvent`] | [`unwind::Place`] |
 //! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
+//! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
@@ -30,6 +31,7 @@ pub mod session;
 pub mod sink;
 pub mod source;
 pub mod stack;
+pub mod symbolize;
 pub mod track;
 pub mod unwind;
 pub mod view;
