@@ -13,6 +13,7 @@
 //! | `ip` | `namespaces`, `existing`, `filters`, `flood` | iproute2 |
 //! | `ss` | `existing` | iproute2 |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
 //! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are

@@ -41,7 +41,43 @@ fn is_libc(frame: &Frame) -> bool {
         "libc.musl",
     ];
     let name = frame.module.as_deref().map(file_name).unwrap_or_default();
-    LIBC.iter().any(|library| name.starts_with(library)) || name == "[vdso]"
+    LIBC.iter().any(|library| name.starts_with(library))
+        || name == "[vdso]"
+        || frame.function.as_deref().is_some_and(is_libc_function)
+}
+
+/// Functions of the C library that lie within a program that was linked
+/// statically: those through which sockets are got and read, and those that
+/// lead to `main` and to a thread's function.
+fn is_libc_function(function: &str) -> bool {
+    const NAMES: [&str; 21] = [
+        "accept",
+        "accept4",
+        "clone",
+        "clone3",
+        "connect",
+        "pread64",
+        "read",
+        "readv",
+        "recv",
+        "recvfrom",
+        "recvmmsg",
+        "recvmsg",
+        "send",
+        "sendfile",
+        "sendmsg",
+        "sendto",
+        "splice",
+        "start_thread",
+        "syscall",
+        "_start",
+        "write",
+    ];
+    const PREFIXES: [&str; 3] = ["libc_", "GI_", "syscall_cancel"];
+    let name = function.trim_start_matches('_');
+    NAMES.contains(&function)
+        || function.starts_with("__")
+            && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Whether a frame is the system's or a runtime's.
@@ -51,6 +87,7 @@ pub(super) fn is_system(frame: &Frame) -> bool {
     let file = frame.file.as_deref().unwrap_or_default();
     is_system_library(module)
         || is_interpreter(file_name(module))
+        || is_libc_function(function)
         || is_rust_runtime(function, file)
         || file.ends_with(".go") && is_go_standard(function)
         || file.ends_with(".py") && file.contains("/lib/python3")
@@ -149,6 +186,20 @@ mod tests {
         ];
         assert_eq!(sight(&stack).application, None);
         assert_eq!(sight(&[]).application, None);
+    }
+
+    #[test]
+    fn the_c_library_within_a_static_program_is_known_by_its_names() {
+        let stack = [
+            frame("/app/shop", "__libc_connect", ""),
+            frame("/app/shop", "connection_connect", ""),
+            frame("/app/shop", "main", ""),
+            frame("/app/shop", "__libc_start_main", ""),
+            frame("/app/shop", "_start", ""),
+        ];
+        let seen = sight(&stack);
+        assert_eq!((seen.folded, seen.application), (0..1, Some(1)));
+        assert!(stack[3].system && stack[4].system && !stack[2].system);
     }
 
     #[test]

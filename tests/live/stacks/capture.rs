@@ -96,6 +96,22 @@ impl Capture {
         found
     }
 
+    /// As [`Self::until`], of something that is done again and again: other
+    /// tests of this process use up tokens.
+    pub(super) fn repeat(
+        &mut self,
+        what: &str,
+        mut action: impl FnMut(),
+        wanted: impl Fn(&StackEvent) -> bool,
+    ) -> (StackEvent, StackId) {
+        let (found, _) = wait_for(what, || {
+            action();
+            self.drain();
+            self.seen.iter().find(|(event, _)| wanted(event)).copied()
+        });
+        found
+    }
+
     /// The first stack that is `wanted`, now or soon.
     pub(super) fn until(
         &mut self,
