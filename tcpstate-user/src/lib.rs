@@ -15,6 +15,7 @@
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
 //! | [`unwind`] | places in the code out of registers and a slice of stack | [`decode::StackEvent`] | [`unwind::Place`] |
 //! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
+//! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
@@ -35,6 +36,7 @@ pub mod sink;
 pub mod source;
 pub mod stack;
 pub mod survey;
+pub mod symbolize;
 pub mod track;
 pub mod unwind;
 pub mod view;

@@ -14,6 +14,7 @@
 //! | `ss` | `existing` | iproute2 |
 //! | `cc` | `leaks` | gcc |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
 //! `TCPSTATE_ZOO` (else compiled from `tests/zoo`), `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are

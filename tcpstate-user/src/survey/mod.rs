@@ -5,7 +5,6 @@
 //! values that were copied for it. It neither judges (`leak` does) nor writes.
 
 mod listeners;
-mod naming;
 mod surveyor;
 mod waiting;
 
@@ -24,7 +23,7 @@ use crate::{
 
 use self::listeners::Listeners;
 pub use self::{
-    surveyor::{Answer, Question, Surveyor},
+    surveyor::{Answer, NamedStack, Question, Surveyor},
     waiting::Waiting,
 };
 

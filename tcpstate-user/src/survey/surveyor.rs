@@ -8,12 +8,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Asked, Candidate, Survey, naming::Symbolizer, survey};
+use super::{Asked, Candidate, Survey, survey};
 use crate::{
     decode::{Inspection, KtimeNs, SockAddr64, StackEvent, Why},
-    sink::leaks::Stack as NamedStack,
     stack::{StackId, Stacks},
+    symbolize::{Frame, Names},
     track::Open,
+    unwind::End,
 };
 
 /// So much may wait for the thread: with 28 KiB in each, 57 MB. At 500 stacks a
@@ -36,6 +37,15 @@ pub struct Question {
     pub at: KtimeNs,
     /// Whether no other follows.
     pub last: bool,
+}
+
+/// A call stack, innermost frame first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStack {
+    /// Its frames.
+    pub frames: Vec<Frame>,
+    /// How it ended.
+    pub end: End,
 }
 
 /// What came of it.
@@ -195,7 +205,7 @@ struct Places {
 struct Desk {
     stacks: Stacks,
     places: HashMap<SockAddr64, Places>,
-    symbolizer: Symbolizer,
+    names: Names,
     named: HashMap<StackId, NamedStack>,
 }
 
@@ -263,10 +273,13 @@ impl Desk {
         let ids = groups.flat_map(|it| [it.origin_stack, it.eof_stack]);
         let mut named = HashMap::new();
         for id in ids.flatten() {
-            let stack = self
-                .named
-                .entry(id)
-                .or_insert_with(|| self.symbolizer.name(self.stacks.get(id)));
+            let stack = self.named.entry(id).or_insert_with(|| {
+                let stack = self.stacks.get(id);
+                NamedStack {
+                    frames: self.names.frames(stack),
+                    end: stack.end,
+                }
+            });
             named.insert(id, stack.clone());
         }
         named

@@ -6,6 +6,7 @@
 //!
 //! It knows no names, and keeps nothing of a slice.
 
+mod directory;
 mod elf;
 mod epilogue;
 mod maps;
@@ -16,6 +17,7 @@ mod processes;
 mod tests;
 mod walk;
 
+pub(crate) use self::directory::ProcessDirectory;
 pub use self::{
     module::{Module, ModuleId, Modules},
     process::Place,

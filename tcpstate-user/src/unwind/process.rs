@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs::File,
-    io::{self, Read as _},
+    io,
     os::unix::{
         ffi::OsStrExt as _,
         fs::{FileExt as _, MetadataExt as _},
@@ -16,9 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{Mode, OFlags, open, openat};
-
 use super::{
+    directory::ProcessDirectory,
     epilogue::{self, Epilogue, epilogue},
     maps::{self, Mapping},
     module::{Module, Modules},
@@ -88,8 +87,7 @@ impl std::hash::Hash for Place {
 #[derive(Debug)]
 pub(super) struct Process {
     key: ProcessKey,
-    /// `/proc/PID`, held open: it never becomes another process's.
-    directory: File,
+    directory: ProcessDirectory,
     code: Vec<Mapped>,
     read_at: KtimeNs,
     reading_took: Duration,
@@ -115,40 +113,21 @@ enum Content {
 impl Process {
     /// Opens a process; an error when it is gone, or another has its id.
     pub(super) fn open(key: ProcessKey, now: KtimeNs) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = open(format!("/proc/{}", key.pid), flags, Mode::empty())?;
         let mut process = Self {
             key,
-            directory: directory.into(),
+            directory: ProcessDirectory::open(key)?,
             code: Vec::new(),
             read_at: now,
             reading_took: Duration::ZERO,
             epilogues: HashMap::new(),
         };
-        if !process.is_that_of(key.start_boottime)? {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         process.read_map(now)?;
         Ok(process)
     }
 
-    /// Whether the process started at this time, as far as `/proc` tells: by
-    /// ticks of 10 ms, and within a time namespace by another clock.
-    fn is_that_of(&self, start_boottime: u64) -> io::Result<bool> {
-        /// `USER_HZ`, which never changes: 100 on every machine that we run on.
-        const TICK_NS: u64 = 10_000_000;
-        let stat = self.read_below("stat")?;
-        // The name, in parentheses, may hold anything.
-        let behind_name = stat.iter().rposition(|byte| *byte == b')');
-        let fields = stat.get(behind_name.unwrap_or(0)..).unwrap_or_default();
-        let started = fields.split(|byte| *byte == b' ').nth(20);
-        let started = started.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        Ok(started.is_none_or(|started: u64| started == start_boottime / TICK_NS))
-    }
-
     fn read_map(&mut self, now: KtimeNs) -> io::Result<()> {
         let began = Instant::now();
-        let maps = self.read_below("maps")?;
+        let maps = self.directory.read("maps")?;
         let known = self.code.drain(..);
         let mut known: HashMap<_, _> = known
             .map(|mapped| (mapped.mapping, mapped.content))
@@ -165,19 +144,6 @@ impl Process {
         self.read_at = now;
         self.reading_took = began.elapsed();
         Ok(())
-    }
-
-    /// Opens a file below the process's directory. A device or a pipe must not
-    /// hold us up.
-    fn open_below(&self, name: impl rustix::path::Arg) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        Ok(openat(&self.directory, name, flags, Mode::empty())?.into())
-    }
-
-    fn read_below(&self, name: &str) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open_below(name)?.read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 
     fn index_of(&self, address: u64) -> Option<usize> {
@@ -199,12 +165,12 @@ impl Process {
     fn open_file(&self, mapping: &Mapping) -> io::Result<File> {
         let Mapping { start, end, .. } = *mapping;
         let mapped = format!("map_files/{start:x}-{end:x}");
-        let file = self.open_below(mapped).or_else(|refused| {
+        let file = self.directory.open_file(mapped).or_else(|refused| {
             if !mapping.name.as_bytes().starts_with(b"/") {
                 return Err(refused);
             }
             let path = [b"root", mapping.name.as_bytes()].concat();
-            let file = self.open_below(path)?;
+            let file = self.directory.open_file(path)?;
             if file.metadata()?.ino() == mapping.inode {
                 Ok(file)
             } else {
@@ -224,7 +190,7 @@ impl Process {
             return *known;
         }
         let mut code = [0; epilogue::LONGEST];
-        let memory = self.open_below("mem");
+        let memory = self.directory.open_file("mem");
         let read = memory.and_then(|memory| memory.read_at(&mut code, address));
         let found = read.ok().and_then(|length| epilogue(&code[..length]));
         if self.epilogues.len() < MAX_EPILOGUES {

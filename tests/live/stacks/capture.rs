@@ -2,9 +2,11 @@
 
 use aya::maps::{MapData, RingBuf};
 use tcpstate::{
-    attach::{self, Request, Session},
+    attach::{self, Rate, Request, Session, Signal},
     decode::{Event, StackEvent, decode, slice},
     stack::{StackId, Stacks},
+    symbolize::{Frame, Names},
+    unwind::End,
 };
 
 use crate::{clock::wait_for, process::own_files};
@@ -14,6 +16,7 @@ pub(super) struct Capture {
     pub(super) session: Session,
     ring: RingBuf<MapData>,
     pub(super) stacks: Stacks,
+    names: Names,
     pub(super) seen: Vec<(StackEvent, StackId)>,
     /// Nanoseconds that each took to unwind.
     pub(super) took: Vec<u64>,
@@ -21,7 +24,16 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn start() -> Self {
-        Self::with(attach::Capture::default())
+        // Other tests connect meanwhile, and the tokens are the process's.
+        let many = Rate {
+            burst: 2000,
+            per_second: 2000,
+        };
+        Self::with(attach::Capture {
+            per_process: many,
+            overall: many,
+            ..attach::Capture::default()
+        })
     }
 
     pub(super) fn with(capture: attach::Capture) -> Self {
@@ -29,7 +41,7 @@ impl Capture {
         let request = Request {
             capture: Some(capture),
             accept_by_syscall: true,
-            ring_bytes: 16 << 20,
+            ring_bytes: 64 << 20,
             ..Request::default()
         };
         let mut session = Session::open(&request).unwrap();
@@ -38,6 +50,7 @@ impl Capture {
             session,
             ring,
             stacks: Stacks::new(),
+            names: Names::new(),
             seen: Vec::new(),
             took: Vec::new(),
         }
@@ -56,16 +69,55 @@ impl Capture {
         }
     }
 
+    /// The hook that gives a signal.
+    pub(super) fn chosen(&self, signal: Signal) -> Option<&'static str> {
+        self.session.report().chosen(signal)
+    }
+
+    /// How a stack ended, and its frames.
+    pub(super) fn named(&mut self, id: StackId) -> (End, Vec<Frame>) {
+        let stack = self.stacks.get(id);
+        (stack.end, self.names.frames(stack))
+    }
+
+    /// The first `count` stacks that are `wanted`, now or soon.
+    pub(super) fn until_count(
+        &mut self,
+        what: &str,
+        count: usize,
+        wanted: impl Fn(&StackEvent) -> bool,
+    ) -> Vec<(StackEvent, StackId)> {
+        let (found, _) = wait_for(what, || {
+            self.drain();
+            let seen = self.seen.iter().filter(|(event, _)| wanted(event));
+            let found: Vec<_> = seen.take(count).copied().collect();
+            (found.len() == count).then_some(found)
+        });
+        found
+    }
+
+    /// As [`Self::until`], of something that is done again and again: other
+    /// tests of this process use up tokens.
+    pub(super) fn repeat(
+        &mut self,
+        what: &str,
+        mut action: impl FnMut(),
+        wanted: impl Fn(&StackEvent) -> bool,
+    ) -> (StackEvent, StackId) {
+        let (found, _) = wait_for(what, || {
+            action();
+            self.drain();
+            self.seen.iter().find(|(event, _)| wanted(event)).copied()
+        });
+        found
+    }
+
     /// The first stack that is `wanted`, now or soon.
     pub(super) fn until(
         &mut self,
         what: &str,
         wanted: impl Fn(&StackEvent) -> bool,
     ) -> (StackEvent, StackId) {
-        let (found, _) = wait_for(what, || {
-            self.drain();
-            self.seen.iter().find(|(event, _)| wanted(event)).copied()
-        });
-        found
+        self.until_count(what, 1, wanted)[0]
     }
 }

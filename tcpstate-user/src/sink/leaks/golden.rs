@@ -9,6 +9,7 @@ use crate::{
     leak::{Ages, Class, Group, Report, Verdict},
     survey::Waiting,
     track::{Opened, Process},
+    unwind::End,
 };
 
 const S: u64 = 1_000_000_000;
@@ -30,9 +31,10 @@ fn frame(function: &str, system: bool) -> Frame {
             }
             .to_owned(),
         ),
-        offset: 0x1234,
+        offset: Some(0x1234),
         build_id: Some("abcd".to_owned()),
         reason: None,
+        inlined: false,
         system,
     }
 }
@@ -100,15 +102,15 @@ fn survey(groups: Vec<Group>) -> Survey {
     }
 }
 
-fn stacks() -> HashMap<StackId, Stack> {
+fn stacks() -> HashMap<StackId, NamedStack> {
     let frames = vec![
         frame("__libc_accept", true),
         frame("accept_order", false),
         frame("main", false),
         frame("_start", true),
     ];
-    let end = "root".to_owned();
-    HashMap::from([(StackId(1), Stack { frames, end })])
+    let end = End::Root;
+    HashMap::from([(StackId(1), NamedStack { frames, end })])
 }
 
 #[test]

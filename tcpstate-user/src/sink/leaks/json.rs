@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Frame, Stack, Told, by_process, printable};
+use super::{Told, by_process, printable};
 use crate::{
     decode::Family,
     leak::{Group, Verdict, message, remedy},
     sink::{address, json::object},
-    survey::Waiting,
+    survey::{NamedStack, Waiting},
+    symbolize::{Frame, sight},
 };
 
 #[derive(Serialize)]
@@ -71,6 +72,8 @@ struct Origin<'a> {
     kind: &'static str,
     pid: Option<u32>,
     stack: Option<&'a [Frame]>,
+    /// Which of them is the application's first.
+    application: Option<usize>,
     end: Option<&'a str>,
 }
 
@@ -174,12 +177,13 @@ fn line<'a>(told: &'a Told<'_>, group: &'a Group, (ts, mono_ns): (&'a str, u64))
     }
 }
 
-fn origin<'a>(group: &Group, stack: Option<&'a Stack>) -> Origin<'a> {
+fn origin<'a>(group: &Group, stack: Option<&'a NamedStack>) -> Origin<'a> {
     Origin {
         kind: group.opened.name(),
         pid: group.origin.map(|process| process.pid),
         stack: stack.map(|stack| stack.frames.as_slice()),
-        end: stack.map(|stack| stack.end.as_str()),
+        application: stack.and_then(|stack| sight(&stack.frames).application),
+        end: stack.map(|stack| stack.end.name()),
     }
 }
 

@@ -10,61 +10,29 @@ mod golden;
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-
 use super::{Untrusted, folded::Weighted};
 use crate::{
     leak::{Group, Owner, Verdict},
     stack::StackId,
-    survey::Survey,
+    survey::{NamedStack, Survey},
+    symbolize::Frame,
     track::Process,
 };
 
 pub use json::json;
 pub use table::table;
 
-/// One frame of a call stack, named as far as possible.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Frame {
-    /// The function, demangled.
-    pub function: Option<String>,
-    /// Source file.
-    pub file: Option<String>,
-    /// Line there.
-    pub line: Option<u32>,
-    /// Path of the program or library.
-    pub module: Option<String>,
-    /// Offset of the instruction in that file.
-    pub offset: u64,
-    /// Identity of that file, hexadecimal.
-    pub build_id: Option<String>,
-    /// Why there is no function.
-    pub reason: Option<String>,
-    /// Whether it belongs to the system's libraries rather than to the application.
-    pub system: bool,
-}
-
-impl Frame {
-    /// The function, or the place in the file.
-    fn name(&self) -> String {
-        match (&self.function, &self.module) {
-            (Some(function), _) => function.clone(),
-            (None, Some(module)) => {
-                let name = module.rsplit('/').next().unwrap_or(module);
-                format!("{name}+{:#x}", self.offset)
-            }
-            (None, None) => format!("{:#x}", self.offset),
+/// The function, or the place in the file.
+fn name(frame: &Frame) -> String {
+    let offset = frame.offset.unwrap_or_default();
+    match (&frame.function, &frame.module) {
+        (Some(function), _) => function.clone(),
+        (None, Some(module)) => {
+            let name = module.rsplit('/').next().unwrap_or(module);
+            format!("{name}+{offset:#x}")
         }
+        (None, None) => format!("{offset:#x}"),
     }
-}
-
-/// A call stack, innermost frame first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stack {
-    /// Its frames.
-    pub frames: Vec<Frame>,
-    /// How it ended: `root`, `truncated`, ….
-    pub end: String,
 }
 
 /// What there is to write.
@@ -73,7 +41,7 @@ pub struct Told<'a> {
     /// What was found.
     pub survey: &'a Survey,
     /// The stacks that it names.
-    pub stacks: &'a HashMap<StackId, Stack>,
+    pub stacks: &'a HashMap<StackId, NamedStack>,
     /// For how long the trace had been running, ns.
     pub traced_ns: u64,
     /// Whether it is the last report of the session.
@@ -125,7 +93,7 @@ impl Told<'_> {
                 let mut frames = vec![self.who(group)];
                 match self.stack(group.origin_stack) {
                     Some(stack) => {
-                        frames.extend(stack.frames.iter().rev().map(Frame::name));
+                        frames.extend(stack.frames.iter().rev().map(name));
                     }
                     None => frames.push("[opened where is not known]".to_owned()),
                 }
@@ -137,7 +105,7 @@ impl Told<'_> {
             .collect()
     }
 
-    fn stack(&self, id: Option<StackId>) -> Option<&Stack> {
+    fn stack(&self, id: Option<StackId>) -> Option<&NamedStack> {
         self.stacks.get(&id?)
     }
 }

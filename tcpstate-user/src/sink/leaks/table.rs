@@ -2,18 +2,22 @@
 
 use std::fmt::Write as _;
 
-use super::{Frame, Stack, Told, by_process, json::addr, printable};
+use super::{Told, by_process, json::addr, name, printable};
 use crate::{
     leak::{Group, Verdict, message, remedy},
-    sink::{Untrusted, address, duration},
-    survey::Waiting,
+    sink::{address, duration},
+    survey::{NamedStack, Waiting},
+    symbolize::{Frame, sight},
     track::Opened,
+    unwind::End,
 };
 
 /// The width that a line must not exceed, where what it says can be cut.
 const WIDTH: usize = 100;
 /// Where the text of a block begins.
 const LEFT: usize = 15;
+/// At most so many frames of libraries before the application's first are shown.
+const LIBRARIES: usize = 4;
 /// At most so many frames of a stack are shown.
 const FRAMES: usize = 12;
 /// A rate per minute says nothing after a few seconds.
@@ -137,50 +141,68 @@ impl Page {
         }
     }
 
-    /// What is the system's is dimmed and folded at the top, and the first
-    /// frame of the application marked.
-    fn stack(&mut self, name: &str, stack: &Stack) {
-        let leading = stack.frames.iter().take_while(|it| it.system).count();
-        // The call itself is worth seeing; what is between it and the
-        // application is not.
-        let folded = if leading < stack.frames.len() {
-            leading
+    /// The C library's innermost frames are left out, and of a long way through
+    /// libraries to the application all but the begin. The application's first
+    /// frame is marked; what is the system's is dimmed.
+    fn stack(&mut self, name: &str, stack: &NamedStack) {
+        let sight = sight(&stack.frames);
+        let all = stack.frames.len();
+        let begin = if sight.folded.end < all {
+            sight.folded.end
         } else {
             0
         };
+        let application = sight.application.unwrap_or(begin);
+        let through = if application - begin > LIBRARIES {
+            LIBRARIES
+        } else {
+            application - begin
+        };
         let mut label = name;
-        for (n, frame) in stack.frames.iter().skip(folded).take(FRAMES).enumerate() {
-            let mark = if n == 0 && folded < stack.frames.len() {
-                "> "
-            } else {
-                "  "
-            };
-            let text = format!("{mark}{}", place(frame));
-            self.label(label);
-            label = "";
-            let text = shortened(&text, WIDTH - LEFT);
-            match (n, frame.system) {
-                (0, _) => self.paint(BOLD, &text),
-                (_, true) => self.paint(DIM, &text),
-                (_, false) => self.out.push_str(&text),
-            }
-            self.out.push('\n');
+        for n in begin..begin + through {
+            self.frame(&mut label, &stack.frames[n], false);
         }
-        let shown = folded + FRAMES;
-        let more = stack.frames.len().saturating_sub(shown);
-        let mut rest = String::new();
-        if more > 0 {
-            plural(&mut rest, more, "more frame", "");
+        if begin + through < application {
+            let mut left = String::new();
+            plural(
+                &mut left,
+                application - begin - through,
+                "frame",
+                " of libraries",
+            );
+            self.aside(&mut label, &left);
         }
-        if stack.end != "root" {
-            let apart = if rest.is_empty() { "" } else { "; " };
-            let _infallible = write!(rest, "{apart}the stack ends here: {}", stack.end);
+        let end = all.min(application + FRAMES);
+        for (n, frame) in stack.frames[application..end].iter().enumerate() {
+            self.frame(&mut label, frame, n == 0 && sight.application.is_some());
         }
-        if !rest.is_empty() {
-            self.label(label);
-            self.paint(DIM, &format!("  ({rest})"));
-            self.out.push('\n');
+        if end < all {
+            let mut left = String::new();
+            plural(&mut left, all - end, "more frame", "");
+            self.aside(&mut label, &left);
         }
+        if stack.end != End::Root {
+            let why = format!("the stack is not known further: {}", stack.end.name());
+            self.aside(&mut label, &why);
+        }
+    }
+
+    fn frame(&mut self, label: &mut &str, frame: &Frame, marked: bool) {
+        self.label(std::mem::take(label));
+        let mark = if marked { "> " } else { "  " };
+        let text = shortened(&format!("{mark}{}", place(frame)), WIDTH - LEFT);
+        match (marked, frame.system) {
+            (true, _) => self.paint(BOLD, &text),
+            (false, true) => self.paint(DIM, &text),
+            (false, false) => self.out.push_str(&text),
+        }
+        self.out.push('\n');
+    }
+
+    fn aside(&mut self, label: &mut &str, text: &str) {
+        self.label(std::mem::take(label));
+        self.paint(DIM, &format!("  ({text})"));
+        self.out.push('\n');
     }
 
     fn holders(&mut self, told: &Told<'_>, group: &Group) {
@@ -306,32 +328,22 @@ impl Page {
 
 /// `function  file:line`, or what there is instead.
 fn place(frame: &Frame) -> String {
-    let text = |text: &str| {
-        let mut out = Vec::new();
-        Untrusted::new(text.as_bytes()).term(&mut out);
-        String::from_utf8_lossy(&out).into_owned()
-    };
-    let module = frame.module.as_deref().map(|path| {
+    let mut out = printable(name(frame).as_bytes());
+    let file_name = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        text(name)
-    });
-    let mut out = match (&frame.function, &module) {
-        (Some(function), _) => text(function),
-        (None, Some(module)) => format!("{module}+{:#x}", frame.offset),
-        (None, None) => format!("{:#x}", frame.offset),
+        printable(name.as_bytes())
     };
-    match (&frame.file, frame.line, &frame.function, module) {
-        (Some(file), Some(line), _, _) => {
-            let name = file.rsplit('/').next().unwrap_or(file);
-            let _infallible = write!(out, "  {}:{line}", text(name));
+    match (&frame.file, frame.line, &frame.module) {
+        (Some(file), Some(line), _) => {
+            let _infallible = write!(out, "  {}:{line}", file_name(file));
         }
-        (_, _, Some(_), Some(module)) => {
-            let _infallible = write!(out, "  {module}");
+        (_, _, Some(module)) if frame.function.is_some() => {
+            let _infallible = write!(out, "  {}", file_name(module));
         }
         _ => {}
     }
     if let Some(reason) = &frame.reason {
-        let _infallible = write!(out, "  ({})", text(reason));
+        let _infallible = write!(out, "  ({})", printable(reason.as_bytes()));
     }
     out
 }
