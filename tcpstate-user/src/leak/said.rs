@@ -56,7 +56,7 @@ pub fn message(group: &Group, who: &str) -> String {
 pub const fn remedy(class: Class) -> &'static str {
     match class {
         Class::NeverClosed => "close the descriptor when a read returns 0, on the error paths too",
-        Class::EofNotRead => "find what its threads wait for (below); give every wait a timeout",
+        Class::EofNotRead => "find out what its threads wait for, and give every wait a timeout",
         Class::UnreadData => "read up to end-of-file, or close and accept the reset",
         Class::NeverAccepted => {
             "the accept loop is behind: unblock it or add workers; a longer queue only buys time"

@@ -138,7 +138,6 @@ fn the_important_is_first_and_nothing_is_wider_than_a_hundred_columns() {
          runs  shop.service: /srv/shop --listen 80
   accepted at  > accept_order  pool.c:40
                  main  pool.c:40
-                 _start  libc.so.6
       held by  shop\\u{1b}[31m[4711] fds 5 6 7 8 9 10 11 12 and 4 more
         peers  10.0.0.7 (1203)
       threads    18 worker-* in futex_do_wait

@@ -146,7 +146,12 @@ impl Page {
     /// frame is marked; what is the system's is dimmed.
     fn stack(&mut self, name: &str, stack: &NamedStack) {
         let sight = sight(&stack.frames);
-        let all = stack.frames.len();
+        // What leads to main and to a thread's function is the same everywhere.
+        let behind = stack.frames.iter().rev().take_while(|it| it.system);
+        let all = match stack.frames.len() - behind.count() {
+            0 => stack.frames.len(),
+            all => all,
+        };
         let begin = if sight.folded.end < all {
             sight.folded.end
         } else {
