@@ -39,6 +39,7 @@ mod zoo;
 
 mod aborting;
 mod closing;
+mod dwell;
 mod existing;
 mod filters;
 mod flood;

@@ -89,23 +89,26 @@ fn every_xtask_command_in_readme_exists() {
     }
 }
 
-/// The sample is a recording of a real run, replayed.
+/// The samples are a recording of a real run, replayed.
 #[test]
-fn the_sample_in_readme_is_what_the_program_prints() {
-    let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))
-        .args(["trace", "-D", "8080", "--replay"])
-        .arg(repository().join("tests/readme/sample.tcpstate"))
-        .env("TZ", "UTC")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let shown = blocks("text").first().cloned().unwrap_or_default();
-    assert_eq!(
-        printed.trim_end(),
-        shown.trim_end(),
-        "README's sample is out of date"
-    );
+fn the_samples_in_readme_are_what_the_program_prints() {
+    let shown = blocks("text");
+    for (view, shown) in ["trace", "dwell"].iter().zip(&shown) {
+        let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))
+            .args([view, "-D", "8080", "--replay"])
+            .arg(repository().join("tests/readme/sample.tcpstate"))
+            .env("TZ", "UTC")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            printed.trim_end(),
+            shown.trim_end(),
+            "README's sample of {view} is out of date"
+        );
+    }
+    assert_eq!(shown.len(), 2, "a sample that nobody checks");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{Leaking, Netns};
 /// wants a power of two.
 const RING_MAX: u64 = 1 << 31;
 
-/// A report of a million sockets takes less; see `run::view`.
+/// As long as a report of a million sockets takes.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Not negative.

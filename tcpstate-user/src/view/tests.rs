@@ -325,3 +325,18 @@ fn a_socket_is_admitted_as_its_lines_are() {
         assert_eq!(admitted, expected, "{spec:?}");
     }
 }
+
+#[test]
+fn held_lines_pass_once_the_process_is_known_without_a_further_change() {
+    let mut filter = of_process();
+    assert_eq!(passed(&mut filter, &established()), []);
+    let mut learnt = |pid| {
+        let mut lines = Vec::new();
+        let accepted = open(&by(established(), pid, "nginx"));
+        filter.learn(&accepted, &mut |line: &Change| lines.push(*line));
+        lines
+    };
+    assert_eq!(learnt(12), [by(established(), 12, "nginx")]);
+    assert_eq!(learnt(12), []);
+    assert_eq!(filter.held(), 0);
+}

@@ -57,7 +57,7 @@ impl Story {
                 tuple: tuple(sk),
                 old,
                 new,
-                how: How(how.into()),
+                how: How(how),
                 err: 0,
                 task: Some(Task {
                     pid: 42,
@@ -76,7 +76,7 @@ impl Story {
 
     /// It closes at `at`; its minisocket takes over a millisecond later.
     fn close(&mut self, at: u64, sk: u64) {
-        let how = u8::try_from(how::RCV_SHUTDOWN | how::SEND_SHUTDOWN | how::ORPHAN).unwrap();
+        let how = how::RCV_SHUTDOWN | how::SEND_SHUTDOWN | how::ORPHAN;
         self.step(at, sk, TcpState::Established, TcpState::FinWait1, how);
         self.step(at + MS, sk, TcpState::FinWait1, TcpState::FinWait2, how);
         self.minisocket(at + MS, sk, TcpState::FinWait2, MinisocketEvent::Begun);

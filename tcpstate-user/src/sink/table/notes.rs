@@ -98,8 +98,8 @@ fn unmeasured(report: &Report) -> Option<String> {
         .collect();
     (!what.is_empty()).then(|| {
         format!(
-            "Not measured here: {}. No hook tells when minisockets begin and end:\n\
-             `tcpstate doctor` says why.",
+            "Not measured here: {}. No hook tells when\n\
+             minisockets begin and end: `tcpstate doctor` says why.",
             what.join(", ")
         )
     })
