@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     decode::Family,
     holders::{Descriptor, ProcessFacts},
-    leak::{Ages, Class, Group, Report, Verdict},
+    leak::{Ages, Class, Group, Listener, Report, Verdict},
     survey::Waiting,
     track::{Opened, Process},
     unwind::End,
@@ -14,28 +14,27 @@ use crate::{
 
 const S: u64 = 1_000_000_000;
 
-fn v4(last: u8) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, last]
-}
+const LOOPBACK: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
 
-fn frame(function: &str, system: bool) -> Frame {
+fn frame(function: &str, line: u32) -> Frame {
     Frame {
         function: Some(function.to_owned()),
-        file: (!system).then(|| "/src/shop/pool.c".to_owned()),
-        line: (!system).then_some(40),
-        module: Some(
-            if system {
-                "/lib/libc.so.6"
-            } else {
-                "/srv/shop"
-            }
-            .to_owned(),
-        ),
+        file: Some("/src/shop/leak.c".to_owned()),
+        line: Some(line),
+        module: Some("/tmp/shop/checkout".to_owned()),
         offset: Some(0x1234),
         build_id: Some("abcd".to_owned()),
-        reason: None,
-        inlined: false,
-        system,
+        ..Frame::default()
+    }
+}
+
+fn system(function: &str) -> Frame {
+    Frame {
+        system: true,
+        module: Some("/lib/libc.so.6".to_owned()),
+        file: None,
+        line: None,
+        ..frame(function, 0)
     }
 }
 
@@ -44,46 +43,114 @@ fn never_closed() -> Group {
         class: Class::NeverClosed,
         verdict: Verdict::Suspect,
         state: TcpState::CloseWait,
-        owner: Owner::Opener(4711),
+        owner: Owner::Opener(25172),
         origin: Some(Process {
-            pid: 4711,
-            comm: *b"shop\0\0\0\0\0\0\0\0\0\0\0\0",
+            pid: 25172,
+            comm: *b"checkout\0\0\0\0\0\0\0\0",
         }),
         opened: Opened::Accept,
         origin_stack: Some(StackId(1)),
-        eof_stack: None,
-        count: 1203,
-        growth_per_min: 20.04,
+        eof_stack: Some(StackId(2)),
+        count: 12,
+        growth_per_min: 15.93,
         ages: Ages {
-            oldest: 3_720 * S,
-            oldest_exact: false,
-            median: 1_860 * S,
+            oldest: 43_100_000_000,
+            oldest_exact: true,
+            median: 38_100_000_000,
         },
         unread: 0,
-        held: (5..17).map(|fd| Descriptor { pid: 4711, fd }).collect(),
-        listener: None,
+        held: (4..16).map(|fd| Descriptor { pid: 25172, fd }).collect(),
+        listener: Some(Listener {
+            addr: LOOPBACK,
+            port: 47131,
+            queue: 0,
+            limit: 64,
+            pids: vec![25172],
+        }),
         netns: 1,
         family: Family::Inet,
         peers: vec![(
             Tuple {
-                laddr: v4(1),
-                raddr: v4(7),
-                lport: 80,
+                laddr: LOOPBACK,
+                raddr: LOOPBACK,
+                lport: 47131,
                 rport: 0,
             },
-            1203,
+            12,
         )],
     }
 }
 
 fn survey(groups: Vec<Group>) -> Survey {
     let facts = ProcessFacts {
-        pid: 4711,
-        comm: b"shop\x1b[31m".to_vec(),
-        cmdline: b"/srv/shop --listen 80".to_vec(),
-        cgroup: Some(b"/system.slice/shop.service".to_vec()),
-        unit: Some("shop.service".to_owned()),
+        pid: 25172,
+        comm: b"checkout".to_vec(),
+        cmdline: b"/tmp/shop/checkout never-closed".to_vec(),
+        cgroup: None,
+        unit: None,
     };
+    Survey {
+        report: Report {
+            groups,
+            too_early: 0,
+        },
+        processes: HashMap::from([(25172, facts)]),
+        ..Survey::default()
+    }
+}
+
+fn stacks() -> HashMap<StackId, NamedStack> {
+    let stack = |frames| NamedStack {
+        frames,
+        end: End::Root,
+    };
+    let main = || [frame("main", 158), system("__libc_start_call_main")];
+    let accepted = [
+        system("__libc_accept"),
+        frame("take_connection", 55),
+        frame("serve_order", 62),
+    ];
+    let read = [system("__libc_read"), frame("read_request", 69)];
+    HashMap::from([
+        (StackId(1), stack([&accepted[..], &main()].concat())),
+        (StackId(2), stack([&read[..], &main()].concat())),
+    ])
+}
+
+fn shown(survey: &Survey, stacks: &HashMap<StackId, NamedStack>) -> String {
+    let told = Told {
+        survey,
+        stacks,
+        traced_ns: 45 * S,
+        is_final: true,
+    };
+    let text = table(&told, "02:29:35, after 45.2s (final)", false);
+    let text = String::from_utf8(text).unwrap();
+    let wide = text.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(wide, None, "{text}");
+    text
+}
+
+#[test]
+fn the_sample_in_readme_is_how_a_report_looks() {
+    let readme = include_str!("../../../../README.md");
+    let text = shown(&survey(vec![never_closed()]), &stacks());
+    assert!(readme.contains(&format!("```text\n{text}```")), "{text}");
+}
+
+#[test]
+fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
+    let mut survey = survey(vec![Group {
+        origin_stack: Some(StackId(3)),
+        ages: Ages {
+            oldest_exact: false,
+            ..never_closed().ages
+        },
+        ..never_closed()
+    }]);
+    let facts = survey.processes.get_mut(&25172).unwrap();
+    facts.comm = b"\x1b[31m\nred".to_vec();
+    facts.unit = Some("shop.service".to_owned());
     let busy = Waiting {
         count: 18,
         comm: b"worker-".to_vec(),
@@ -91,59 +158,24 @@ fn survey(groups: Vec<Group>) -> Survey {
         wait_channel: Some("futex_do_wait".to_owned()),
         connection: None,
     };
-    Survey {
-        report: Report {
-            groups,
-            too_early: 2,
-        },
-        processes: HashMap::from([(4711, facts)]),
-        threads: HashMap::from([(4711, vec![busy])]),
-        ..Survey::default()
+    survey.threads = HashMap::from([(25172, vec![busy])]);
+    let mut frames = vec![system("one"); 9];
+    frames.extend(vec![frame("application", 1); 20]);
+    let end = End::Truncated;
+    let stacks = HashMap::from([(StackId(3), NamedStack { frames, end })]);
+    let text = shown(&survey, &stacks);
+    assert!(!text.contains('\x1b'), "{text}");
+    for part in [
+        "\\u{1b}[31m\\nred[25172] read end-of-file",
+        "oldest >=43.1s",
+        "runs  shop.service: /tmp/shop",
+        "> application  leak.c:1\n",
+        "(8 more frames)",
+        "(the stack is not known further: truncated)",
+        "  18 worker-* in futex_do_wait",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
     }
-}
-
-fn stacks() -> HashMap<StackId, NamedStack> {
-    let frames = vec![
-        frame("__libc_accept", true),
-        frame("accept_order", false),
-        frame("main", false),
-        frame("_start", true),
-    ];
-    let end = End::Root;
-    HashMap::from([(StackId(1), NamedStack { frames, end })])
-}
-
-#[test]
-fn the_important_is_first_and_nothing_is_wider_than_a_hundred_columns() {
-    let survey = survey(vec![never_closed()]);
-    let stacks = stacks();
-    let told = Told {
-        survey: &survey,
-        stacks: &stacks,
-        traced_ns: 60 * S,
-        is_final: true,
-    };
-    let text = String::from_utf8(table(&told, "12:00:00", false)).unwrap();
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 100),
-        "{text}"
-    );
-    assert_eq!(
-        text,
-        "\
-12:00:00  1203 suspects, 2 too early to say
-
- 1  never_closed    1203 CLOSE_WAIT   +20.0/min   oldest >=1h02m   median 31m00s
-               shop\\u{1b}[31m[4711] read end-of-file on 1203 sockets and never closed
-         runs  shop.service: /srv/shop --listen 80
-  accepted at  > accept_order  pool.c:40
-                 main  pool.c:40
-      held by  shop\\u{1b}[31m[4711] fds 5 6 7 8 9 10 11 12 and 4 more
-        peers  10.0.0.7 (1203)
-      threads    18 worker-* in futex_do_wait
-           do  close the descriptor when a read returns 0, on the error paths too
-"
-    );
 }
 
 #[test]
@@ -162,20 +194,21 @@ fn json_has_every_descriptor_and_every_frame_and_escapes_names() {
     let sum: serde_json::Value = serde_json::from_str(sum.trim_end()).unwrap();
     assert_eq!(
         (&sum["type"], &sum["suspects"]),
-        (&"leaks".into(), &1203.into())
+        (&"leaks".into(), &12.into())
     );
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(line["type"], "leak");
     assert_eq!(line["class"], "never_closed");
-    assert_eq!(line["oldest"], "at_least");
+    assert_eq!(line["oldest"], "exact");
     assert_eq!(line["fds"].as_array().unwrap().len(), 12);
-    assert_eq!(line["holders"][0]["pid"], 4711);
+    assert_eq!(line["holders"][0]["pid"], 25172);
     let first = &line["origin"]["stack"][0];
     assert_eq!(first["function"], "__libc_accept");
     assert_eq!(first["reason"], serde_json::Value::Null);
     assert_eq!(line["origin"]["end"], "root");
-    assert_eq!(line["eof_stack"], serde_json::Value::Null);
-    assert_eq!(line["threads"][0]["comm"], "worker-*");
+    assert_eq!(line["origin"]["application"], 1);
+    assert_eq!(line["eof_stack"][1]["line"], 69);
+    assert_eq!(line["threads"], serde_json::Value::Null);
     assert_eq!(line["final"], false);
 }
 

@@ -231,11 +231,14 @@ impl Page {
             return;
         };
         let mut text = addr(&it.addr, group.family);
-        let _infallible = write!(
-            text,
-            " port {}, {} of at most {} wait for accept",
-            it.port, it.queue, it.limit
-        );
+        let _infallible = write!(text, " port {}", it.port);
+        if it.queue > 0 {
+            let _infallible = write!(
+                text,
+                ", {} of at most {} wait for accept",
+                it.queue, it.limit
+            );
+        }
         self.cut("listener", &text);
     }
 
