@@ -18,6 +18,9 @@
 //! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
+//! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
+//! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
 //! | [`run`] | the one file that names every stage | | |
