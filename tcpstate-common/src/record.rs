@@ -7,11 +7,15 @@
 //! interprets: an address or a state may be any value until `decode` has
 //! looked at it.
 
+mod inspection;
 pub mod request;
+mod stack;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use inspection::Inspection;
 pub use request::Request;
+pub use stack::{Stack, slice, why};
 
 /// Version of everything in this module; a recording states it.
 pub const SCHEMA: u32 = 1;
@@ -40,6 +44,10 @@ pub mod kind {
     pub const MINISOCKET: u8 = 10;
     /// [`super::Request`]
     pub const REQUEST: u8 = 11;
+    /// [`super::Stack`]
+    pub const STACK: u8 = 12;
+    /// [`super::Inspection`]
+    pub const INSPECTION: u8 = 13;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.
@@ -65,13 +73,19 @@ pub mod how {
     pub const REUSED: u8 = 1 << 7;
 }
 
+/// Value of [`Header::words`] of a record whose length that field cannot say:
+/// a `u32` behind the header has the length of the whole record in bytes, a
+/// multiple of eight. So a reader can step over a long record, too.
+pub const LONG: u8 = 0;
+
 /// First eight bytes of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Header {
     /// One of [`kind`].
     pub kind: u8,
-    /// Length of the whole record in units of eight bytes, header included.
+    /// Length of the whole record in units of eight bytes, header included; or
+    /// [`LONG`].
     pub words: u8,
     /// Low bits of the number of records lost, on all CPUs, before this one was
     /// reserved. A change from one record to the next means: between these two
@@ -374,4 +388,6 @@ const _: () = {
     assert!(words_of::<Sweep>() == 3);
     assert!(words_of::<Minisocket>() == 10);
     assert!(words_of::<Request>() == 10);
+    assert!(words_of::<Inspection>() == 11);
+    assert!(words_of::<Stack>() == 12);
 };

@@ -76,9 +76,22 @@ pub struct Offsets {
     pub files_struct_fdt: u32,
     pub fdtable_max_fds: u32,
     pub fdtable_fd: u32,
+    pub tcp_sock_rcv_nxt: u32,
+    pub tcp_sock_copied_seq: u32,
+    pub tcp_sock_rcv_tstamp: u32,
+    pub sock_sk_ack_backlog: u32,
+    pub sock_sk_max_ack_backlog: u32,
     /// Number of arguments of `btf_trace_tcp_send_reset` without the context:
     /// 2, or 3 when the kernel gives a reason.
     pub tcp_send_reset_args: u32,
+    pub task_struct_flags: u32,
+    pub task_struct_mm: u32,
+    pub task_struct_group_leader: u32,
+    pub task_struct_start_boottime: u32,
+    pub task_struct_stack: u32,
+    /// Absent without `CONFIG_VMAP_STACK`.
+    pub task_struct_stack_vm_area: u32,
+    pub vm_struct_nr_pages: u32,
 }
 
 /// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.
@@ -167,6 +180,43 @@ pub struct Options {
     pub wake_bytes: u64,
     /// Length of a tick of `jiffies`, ns.
     pub tick_ns: u64,
+    /// How stacks are captured.
+    pub capture: Capture,
+}
+
+/// The longest slice of a stack, in bytes.
+pub const MAX_SLICE: u64 = 28 << 10;
+
+/// How many programs may capture a stack at the same time on one CPU: each has
+/// a place of its own in the map, because one may interrupt another.
+pub const CAPTURE_PLACES: u32 = 4;
+
+/// How the stacks of tasks are captured, and how many.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Capture {
+    /// Bytes of stack to copy: a multiple of eight, at most [`MAX_SLICE`].
+    pub slice_bytes: u64,
+    /// 1 when the kernel has the helper `bpf_task_pt_regs` (Linux 5.15), else 0.
+    pub task_pt_regs: u64,
+    /// For each process and reason.
+    pub process: Bucket,
+    /// For all together.
+    pub overall: Bucket,
+}
+
+/// A token bucket.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Bucket {
+    /// Nanoseconds until there is one more token.
+    pub interval_ns: u64,
+    /// `interval_ns` times the number of tokens in a full bucket.
+    pub full_ns: u64,
 }
 
 /// One CPU's counters, in a memory-mappable array indexed by CPU number.
@@ -188,6 +238,8 @@ pub struct Counters {
     /// Transitions whose program was not run, because it was running on that CPU
     /// already, and which the second program recorded: in `seen`.
     pub rescued: u64,
+    /// Stacks that were not captured, because there were too many: not in `seen`.
+    pub sampled_out: u64,
     /// Zero; fills the cache line, so that CPUs do not share one.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }

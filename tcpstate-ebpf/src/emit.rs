@@ -51,6 +51,29 @@ pub(crate) fn header<T>(kind: u8, netns: u32) -> Header {
     }
 }
 
+/// Sends a record that was put together elsewhere, and wakes the reader: a stack
+/// is worth little when its process is gone before anybody has looked at its
+/// memory map, and there are at most some hundreds a second.
+///
+/// Its header has the loss count of before there was room, so a loss at that
+/// very moment shows only on the next record.
+#[inline(always)]
+pub(crate) fn emit_copy(kind: u8, record: &[u8]) {
+    count(offset_of!(Counters, seen));
+    if EVENTS
+        .output::<[u8]>(record, u64::from(BPF_RB_FORCE_WAKEUP))
+        .is_err()
+    {
+        lose(kind);
+    }
+}
+
+/// One stack there was no token for.
+#[inline(always)]
+pub(crate) fn count_sampled_out() {
+    count(offset_of!(Counters, sampled_out));
+}
+
 /// One event the filter refused.
 #[inline(always)]
 pub(crate) fn count_filtered() {

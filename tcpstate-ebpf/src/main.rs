@@ -22,6 +22,7 @@ mod request;
 mod reset;
 mod snapshot;
 mod sock;
+mod stack;
 mod task;
 mod timewait;
 mod transition;

@@ -5,9 +5,11 @@ use core::{mem, ptr, sync::atomic::AtomicU64};
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use tcpstate_common::settings::{Callers, Counters, Filter, Offsets, Options};
+
+use crate::stack::Captured;
 
 /// All records of all CPUs, in reservation order: one ring, because the order
 /// of two records of one connection must survive. The loader sets the size.
@@ -27,6 +29,20 @@ pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0
 /// The last child that was made on this CPU, for `request`.
 #[map]
 pub(crate) static CHILD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where stacks are put together, `CAPTURE_PLACES` for each possible CPU; the
+/// loader sets how many, or leaves it at one that nobody uses. An array and not
+/// a per-CPU array, because an element of that cannot be greater than 32 KiB.
+#[map]
+pub(crate) static CAPTURED: Array<Captured> = Array::with_max_entries(1, 0);
+
+/// When the token bucket of a process and a reason will be full again, by
+/// process id and reason. What is forgotten is a full bucket.
+#[map]
+pub(crate) static BUCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8192, 0);
+
+/// As [`BUCKETS`], for all together.
+pub(crate) static OVERALL: AtomicU64 = AtomicU64::new(0);
 
 /// Records lost, on all CPUs together: its low bits go into every header.
 /// It is written only on a loss, so reading it costs no cache-line traffic.

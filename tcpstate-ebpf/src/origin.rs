@@ -60,24 +60,34 @@ pub(crate) fn accepted_sys_exit(ctx: RawTracePointContext) {
 /// A return value of `inet_csk_accept`: NULL (or an errno) when it failed.
 #[inline(always)]
 fn accepted(child: u64) {
-    const MAX_ERRNO: u64 = 4095;
-    let sk = Sock(child);
-    if child != 0 && child < MAX_ERRNO.wrapping_neg() && sk.is_tcp() {
+    if let Some(sk) = accepted_socket(child) {
         in_task(kind::ACCEPTED, sk);
     }
+}
+
+/// The TCP socket that a return value of `inet_csk_accept` is.
+#[inline(always)]
+pub(crate) fn accepted_socket(child: u64) -> Option<Sock> {
+    const MAX_ERRNO: u64 = 4095;
+    let sk = Sock(child);
+    (child != 0 && child < MAX_ERRNO.wrapping_neg() && sk.is_tcp()).then_some(sk)
 }
 
 /// A return value of `accept`: a file descriptor of the current task when it
 /// is not negative.
 #[inline(always)]
 fn accepted_fd(returned: i64) {
-    let Ok(fd) = u32::try_from(returned) else {
-        return;
-    };
-    let sk = socket_of_fd(fd);
-    if sk.0 != 0 && sk.is_inet() && sk.is_tcp() {
+    if let Some(sk) = accepted_by_fd(returned) {
         in_task(kind::ACCEPTED, sk);
     }
+}
+
+/// The TCP socket behind a return value of `accept`.
+#[inline(always)]
+pub(crate) fn accepted_by_fd(returned: i64) -> Option<Sock> {
+    let fd = u32::try_from(returned).ok()?;
+    let sk = socket_of_fd(fd);
+    (sk.0 != 0 && sk.is_inet() && sk.is_tcp()).then_some(sk)
 }
 
 /// The socket behind a descriptor of the current task; 0 when it has none.
@@ -122,7 +132,7 @@ pub(crate) fn in_task(kind: u8, sk: Sock) {
     bpf_target_arch = "x86_64",
     all(not(target_arch = "bpf"), target_arch = "x86_64")
 ))]
-mod syscall {
+pub(crate) mod syscall {
     use core::mem::offset_of;
 
     use aya_ebpf::bindings::pt_regs;
@@ -134,7 +144,7 @@ mod syscall {
     const USER32_CS: u64 = 0x23;
 
     #[inline(always)]
-    pub(super) fn is_accept(regs: u64) -> bool {
+    pub(crate) fn is_accept(regs: u64) -> bool {
         const ACCEPT: u64 = 43;
         const ACCEPT4: u64 = 288;
         let number = register(regs, offset_of!(pt_regs, orig_rax));
@@ -171,9 +181,9 @@ mod syscall {
     bpf_target_arch = "x86_64",
     all(not(target_arch = "bpf"), target_arch = "x86_64")
 )))]
-mod syscall {
+pub(crate) mod syscall {
     #[inline(always)]
-    pub(super) fn is_accept(_regs: u64) -> bool {
+    pub(crate) fn is_accept(_regs: u64) -> bool {
         false
     }
 }

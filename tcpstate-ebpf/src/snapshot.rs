@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use tcpstate_common::{
-    record::{Header, Snapshot, kind, socket_kind, words_of},
+    record::{Header, Inspection, Snapshot, kind, socket_kind, words_of},
     state::TcpState,
 };
 
@@ -72,6 +72,32 @@ pub(crate) fn peek(ctx: RawTracePointContext) {
     if sk.0 != 0 {
         emit(kind::SNAPSHOT, sk.netns(), |header| snapshot(header, sk));
     }
+}
+
+/// As [`peek`], for all that a report needs to know of a full socket. Of another
+/// kind at this address nothing is told.
+#[raw_tracepoint]
+pub(crate) fn inspect(ctx: RawTracePointContext) {
+    let sk = Sock(ctx.arg(0));
+    let state = sk.state();
+    if sk.0 == 0 || matches!(state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV) {
+        return;
+    }
+    let family = sk.family();
+    emit(kind::INSPECTION, sk.netns(), |header| Inspection {
+        header,
+        ktime: now(),
+        sk: sk.0,
+        tuple: sk.tuple(family),
+        state,
+        how: Sock::how_family(family) | sk.how_closed(),
+        reserved: [0; 2],
+        inode: sk.inode(),
+        unread: sk.unread(),
+        quiet_ms: timewait::ms_since(sk.last_ack()),
+        queue: sk.accept_queue(),
+        queue_limit: sk.accept_limit(),
+    });
 }
 
 #[inline(always)]

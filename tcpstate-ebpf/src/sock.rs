@@ -218,6 +218,35 @@ impl Sock {
         }
     }
 
+    /// Bytes received that the application has not read, the FIN counted as one
+    /// until end-of-file has been read. Only for a full socket, and only after
+    /// its handshake.
+    #[inline(always)]
+    pub(crate) fn unread(self) -> u32 {
+        let next: u32 = read(self.0, setting(&OFFSETS.tcp_sock_rcv_nxt));
+        let copied: u32 = read(self.0, setting(&OFFSETS.tcp_sock_copied_seq));
+        next.wrapping_sub(copied)
+    }
+
+    /// When the last acknowledgment came, the low half of `jiffies`. Only for a
+    /// full socket.
+    #[inline(always)]
+    pub(crate) fn last_ack(self) -> u32 {
+        read(self.0, setting(&OFFSETS.tcp_sock_rcv_tstamp))
+    }
+
+    /// Of a listener: connections that wait for `accept()`.
+    #[inline(always)]
+    pub(crate) fn accept_queue(self) -> u32 {
+        read(self.0, setting(&OFFSETS.sock_sk_ack_backlog))
+    }
+
+    /// Of a listener: how many may wait.
+    #[inline(always)]
+    pub(crate) fn accept_limit(self) -> u32 {
+        read(self.0, setting(&OFFSETS.sock_sk_max_ack_backlog))
+    }
+
     #[inline(always)]
     pub(crate) fn cookie(self) -> u64 {
         read(self.0, setting(&OFFSETS.sock_common_skc_cookie))

@@ -201,6 +201,15 @@ pub(crate) fn left_ms(tw: Sock) -> u32 {
     ms(expires.wrapping_sub(now))
 }
 
+/// Milliseconds since `then`, the low half of `jiffies`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+pub(crate) fn ms_since(then: u32) -> u32 {
+    // SAFETY: the helper has no precondition.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    ms(u64::from(now.wrapping_sub(then)))
+}
+
 /// An `int` argument: the upper half of its register is undefined.
 #[inline(always)]
 #[expect(

@@ -13,8 +13,14 @@
 //! | [`seed`] | what existed before, and again after a loss | socket tables | record bytes |
 //! | [`decode`] | bytes become a record, or a counted error | bytes | [`decode::Record`] |
 //! | [`track`] | connections, dwell, causes | [`decode::Record`] | [`track::Change`] |
+//! | [`unwind`] | places in the code out of registers and a slice of stack | [`decode::StackEvent`] | [`unwind::Place`] |
+//! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
+//! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
+//! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
+//! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
 //! | [`run`] | the one file that names every stage | | |
@@ -24,10 +30,16 @@ pub mod cli;
 pub mod decode;
 pub mod doctor;
 pub mod dwell;
+pub mod holders;
+pub mod leak;
 pub mod run;
 pub mod seed;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod stack;
+pub mod survey;
+pub mod symbolize;
 pub mod track;
+pub mod unwind;
 pub mod view;

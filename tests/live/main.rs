@@ -12,12 +12,14 @@
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | whatever needs a network namespace | iproute2 |
 //! | `ss` | `existing`, `requests`, `timewait` | iproute2 |
+//! | `cc` | `leaks` | gcc |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
-//! `TCPSTATE_WITNESS`, `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are
-//! longer, floods smaller), `TCPSTATE_FACTS` (a file that gets what was found
-//! out of this kernel).
+//! `TCPSTATE_WITNESS`, `TCPSTATE_ZOO` (else compiled from `tests/zoo`),
+//! `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are longer, floods
+//! smaller), `TCPSTATE_FACTS` (a file that gets what was found out of this kernel).
 
 #![expect(
     clippy::unwrap_used,
@@ -40,6 +42,7 @@ mod tables;
 mod tool;
 mod trace;
 mod witness;
+mod zoo;
 
 mod aborting;
 mod closing;
@@ -49,6 +52,7 @@ mod filters;
 mod flood;
 mod hostile;
 mod kernel;
+mod leaks;
 mod loss;
 mod namespaces;
 mod origin;
@@ -56,6 +60,7 @@ mod programs;
 mod recording;
 mod requests;
 mod session;
+mod stacks;
 mod timewait;
 mod timewait_causes;
 mod timewait_many;

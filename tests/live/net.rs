@@ -121,6 +121,12 @@ impl Listener {
         Conn::new(fd, self.side.netns, client.opened.until(accepted))
     }
 
+    /// Takes the next connection, of whomever.
+    pub(crate) fn take(&self) -> OwnedFd {
+        wait_readable(self.fd.as_fd());
+        accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap()
+    }
+
     /// A client and the server's end of it.
     pub(crate) fn pair(&self) -> (Conn, Conn) {
         let client = Conn::to(self.side.local);

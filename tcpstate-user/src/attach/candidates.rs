@@ -122,9 +122,15 @@ pub(super) const EXISTING_SOCKETS: &[Candidate] = &[Candidate {
 /// Name of the program that looks at one socket.
 pub(super) const PEEK: &str = "peek";
 
+/// Name of the program that looks at one socket as a report wants it.
+pub(super) const INSPECT: &str = "inspect";
+
 pub(super) const SOCKET_LOOKUP: &[Candidate] = &[Candidate {
     hook: "raw_tp test run",
-    attach: Attach::Run { program: PEEK },
+    attach: Attach::Together(&[
+        Attach::Run { program: PEEK },
+        Attach::Run { program: INSPECT },
+    ]),
 }];
 
 /// What a timer's tracepoint gives.
@@ -269,6 +275,80 @@ pub(super) const REQUEST_END: &[Candidate] = &[
 const fn fexit(programs: &'static [(usize, &'static str)], function: &'static str) -> Attach {
     Attach::Fexit { programs, function }
 }
+
+/// The transition's own hook: the socket of a task that connects.
+pub(super) const CONNECT_STACK: &[Candidate] = &[Candidate {
+    hook: "raw_tp inet_sock_set_state",
+    attach: raw_tracepoint(
+        "connect_stack",
+        "inet_sock_set_state",
+        &[Struct("sock"), Number, Number],
+    ),
+}];
+
+/// As [`ACCEPTED`].
+pub(super) const ACCEPT_STACK: &[Candidate] = &[
+    Candidate {
+        hook: "fexit inet_csk_accept",
+        attach: Attach::Fexit {
+            programs: &[(4, "accept_stack_fexit4"), (2, "accept_stack_fexit2")],
+            function: "inet_csk_accept",
+        },
+    },
+    Candidate {
+        hook: "kretprobe inet_csk_accept",
+        attach: Attach::Kretprobe {
+            program: "accept_stack_kretprobe",
+            function: "inet_csk_accept",
+        },
+    },
+    Candidate {
+        hook: "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
+        attach: Attach::Tracepoints {
+            program: "accept_stack_tracepoint",
+            category: "syscalls",
+            events: &["sys_exit_accept", "sys_exit_accept4"],
+        },
+    },
+    Candidate {
+        hook: "raw_tp sys_exit",
+        attach: Attach::RawTracepoint {
+            program: "accept_stack_sys_exit",
+            event: "sys_exit",
+            takes: &[Struct("pt_regs"), Number],
+        },
+    },
+];
+
+/// The tracepoint fires once for a read and for nothing else that `recvmsg`
+/// does, but knows no `splice`.
+pub(super) const END_OF_FILE_STACK: &[Candidate] = &[
+    Candidate {
+        hook: "fexit tcp_recvmsg, tcp_splice_read",
+        attach: Attach::Together(&[
+            Attach::Fexit {
+                programs: &[
+                    (6, "eof_stack_fexit6"),
+                    (5, "eof_stack_fexit5"),
+                    (4, "eof_stack_fexit4"),
+                ],
+                function: "tcp_recvmsg",
+            },
+            Attach::Fexit {
+                programs: &[(5, "splice_eof_stack_fexit")],
+                function: "tcp_splice_read",
+            },
+        ]),
+    },
+    Candidate {
+        hook: "raw_tp sock_recv_length",
+        attach: raw_tracepoint(
+            "eof_stack_recv_length",
+            "sock_recv_length",
+            &[Struct("sock"), Number, Number],
+        ),
+    },
+];
 
 const fn fentry(
     program: &'static str,

@@ -88,6 +88,27 @@ impl<'a> Choice<'a> {
         Ok(())
     }
 
+    /// As [`Self::choose`], unless there is a reason why no candidate can work.
+    pub(super) fn choose_if(
+        &mut self,
+        signal: Signal,
+        possible: &Result<(), String>,
+    ) -> Result<(), AttachError> {
+        let Err(reason) = possible else {
+            return self.choose(signal);
+        };
+        let refuse = |candidate: &Candidate| Refusal {
+            hook: candidate.hook,
+            reason: reason.clone(),
+        };
+        self.report.signals.push(SignalReport {
+            signal,
+            chosen: None,
+            refused: signal.candidates().iter().map(refuse).collect(),
+        });
+        Ok(())
+    }
+
     fn attach(&mut self, signal: Signal, candidate: &Candidate) -> Result<Vec<Link>, String> {
         self.allowed(signal, candidate)?;
         let links = trial::attach(self.ebpf, self.types, &candidate.attach)?;

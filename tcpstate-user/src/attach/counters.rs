@@ -31,6 +31,8 @@ pub struct Totals {
     pub filtered: u64,
     /// Transitions that only the second program saw: in `seen`.
     pub rescued: u64,
+    /// Stacks that were not captured, because there were too many: not in `seen`.
+    pub sampled_out: u64,
     /// Events that no program saw, because an interrupt brought them while
     /// the same program ran on that CPU: not in `seen`, and with no mark on
     /// any record. Always 0 before Linux 5.12, which does not count them.
@@ -79,6 +81,7 @@ impl CounterMap {
             totals.foreign += counters.foreign;
             totals.filtered += counters.filtered;
             totals.rescued += counters.rescued;
+            totals.sampled_out += counters.sampled_out;
         }
         totals.recursion = transitions.saturating_sub(totals.rescued) + others;
         Ok(totals)

@@ -31,12 +31,19 @@ pub enum Signal {
     MinisocketChange,
     /// A request ends, or becomes a full socket.
     RequestEnd,
+    /// The stack of a task that connects. Only where stacks are asked for, as
+    /// the next two.
+    ConnectStack,
+    /// The stack of a task that gets a socket from `accept`.
+    AcceptStack,
+    /// The stack of a task that reads end-of-file.
+    EndOfFileStack,
 }
 
 impl Signal {
     /// Every signal, in the order in which hooks are attached. Minisockets' ends
     /// come before their begins, so that each begin that is seen has its end.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::StateTransition,
         Self::Accepted,
         Self::CloseCalled,
@@ -49,6 +56,9 @@ impl Signal {
         Self::MinisocketBegin,
         Self::MinisocketChange,
         Self::RequestEnd,
+        Self::ConnectStack,
+        Self::AcceptStack,
+        Self::EndOfFileStack,
     ];
 
     /// The name in reports.
@@ -67,6 +77,9 @@ impl Signal {
             Self::MinisocketBegin => "minisocket_begin",
             Self::MinisocketChange => "minisocket_change",
             Self::RequestEnd => "request_end",
+            Self::ConnectStack => "connect_stack",
+            Self::AcceptStack => "accept_stack",
+            Self::EndOfFileStack => "end_of_file_stack",
         }
     }
 
@@ -85,6 +98,9 @@ impl Signal {
             Self::MinisocketBegin => candidates::MINISOCKET_BEGIN,
             Self::MinisocketChange => candidates::MINISOCKET_CHANGE,
             Self::RequestEnd => candidates::REQUEST_END,
+            Self::ConnectStack => candidates::CONNECT_STACK,
+            Self::AcceptStack => candidates::ACCEPT_STACK,
+            Self::EndOfFileStack => candidates::END_OF_FILE_STACK,
         }
     }
 
@@ -109,6 +125,14 @@ impl Signal {
     pub(super) fn has(self, family: Family) -> bool {
         let mut candidates = self.candidates().iter();
         candidates.any(|candidate| candidate.attach.family() == Some(family))
+    }
+
+    /// Whether it is a stack.
+    pub(super) const fn is_stack(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectStack | Self::AcceptStack | Self::EndOfFileStack
+        )
     }
 
     /// Whether it is about minisockets.
@@ -240,6 +264,8 @@ mod tests {
         assert_eq!(
             slow.collect::<Vec<_>>(),
             [
+                "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
+                "raw_tp sys_exit",
                 "tracepoint syscalls:sys_exit_accept, sys_exit_accept4",
                 "raw_tp sys_exit"
             ]

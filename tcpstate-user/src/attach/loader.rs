@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use rustix::time::{ClockId, clock_getres};
-use tcpstate_common::settings::{self, Callers, Filter, Offsets, Options};
+use tcpstate_common::settings::{self, CAPTURE_PLACES, Callers, Capture, Filter, Offsets, Options};
 use zerocopy::IntoBytes as _;
 
 use super::AttachError;
@@ -13,6 +13,10 @@ use super::AttachError;
 pub(super) const EVENTS: &str = "EVENTS";
 /// Name of the array of [`settings::Counters`].
 pub(super) const COUNTERS: &str = "COUNTERS";
+/// Name of the array in which stacks are put together.
+const CAPTURED: &str = "CAPTURED";
+/// Name of the map of token buckets.
+const BUCKETS: &str = "BUCKETS";
 /// Name of aya-log's ring buffer.
 const LOGS: &str = "AYA_LOGS";
 
@@ -28,6 +32,10 @@ const WAKE_BYTES: u32 = 64 << 10;
 /// some machines.
 const MIN_RING: u32 = 64 << 10;
 
+/// More processes than that, connecting, accepting and reading within three
+/// seconds, lend each other tokens.
+const MAX_BUCKETS: u32 = 8192;
+
 /// What the object's globals and maps depend on.
 pub(super) struct Plan<'a> {
     pub(super) types: &'a AyaBtf,
@@ -35,6 +43,8 @@ pub(super) struct Plan<'a> {
     pub(super) callers: &'a Callers,
     pub(super) filter: &'a Filter,
     pub(super) ring_bytes: u32,
+    /// `None` when no stack is captured: then nothing is reserved for it.
+    pub(super) capture: Option<Capture>,
     pub(super) verbose: bool,
 }
 
@@ -44,7 +54,9 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
     let options = Options {
         wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
         tick_ns: tick_ns(),
+        capture: plan.capture.unwrap_or_default(),
     };
+    let places = plan.capture.map_or(1, |_| possible_cpus() * CAPTURE_PLACES);
     let level = if plan.verbose {
         aya_log::Level::Debug as u8
     } else {
@@ -59,6 +71,15 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries(EVENTS, ring_bytes)
         .map_max_entries(COUNTERS, possible_cpus())
+        .map_max_entries(CAPTURED, places)
+        .map_max_entries(
+            BUCKETS,
+            if plan.capture.is_some() {
+                MAX_BUCKETS
+            } else {
+                1
+            },
+        )
         .map_max_entries(LOGS, if plan.verbose { 1 << 17 } else { MIN_RING })
         .load(OBJECT)
         .map_err(|error| AttachError::from_load(error, ring_bytes))

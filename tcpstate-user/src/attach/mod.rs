@@ -6,6 +6,7 @@
 mod bpf;
 mod btf;
 mod candidates;
+mod capture;
 mod choice;
 mod counters;
 mod error;
@@ -31,7 +32,7 @@ use tcpstate_common::settings::Filter;
 
 use self::{
     btf::Btf,
-    candidates::PEEK,
+    candidates::{INSPECT, PEEK},
     choice::{Choice, Tried},
     counters::CounterMap,
     kallsyms::Symbols,
@@ -39,6 +40,7 @@ use self::{
     trial::{KernelTypes, Link},
 };
 pub use self::{
+    capture::{Capture, Rate},
     counters::Totals,
     error::AttachError,
     hooks::{Family, Signal},
@@ -59,6 +61,8 @@ pub struct Request {
     pub accept_by_syscall: bool,
     /// The only kind of hook that may be used for a signal that has it.
     pub hooks: Option<Family>,
+    /// Whether the stacks of tasks that get a socket, or read its end, are captured.
+    pub capture: Option<Capture>,
     /// Whether the kernel side logs.
     pub verbose: bool,
 }
@@ -100,24 +104,35 @@ impl Session {
             own: &own,
         };
         let symbols = Symbols::read();
+        let offsets = offsets::offsets(&own).map_err(unfit)?;
+        let stacks = capture::possible(&own, &offsets);
         let mut ebpf = loader::load(&Plan {
             types: &aya,
             callers: &symbols.callers,
-            offsets: &offsets::offsets(&own).map_err(unfit)?,
+            offsets: &offsets,
             filter: &request.filter,
             ring_bytes: request.ring_bytes,
+            capture: request.capture.map(|asked| asked.settings(&own)),
             verbose: request.verbose,
         })?;
         let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
         let mut choice = Choice::new(&mut ebpf, &types, &symbols, request, tried);
-        // The transitions last: a socket whose end is missed because its hook
+        // The transitions late: a socket whose end is missed because its hook
         // came later would lend its history to the next one at its address.
-        let (transitions, others) = Signal::ALL.split_at(1);
-        for &signal in others.iter().chain(transitions) {
+        // Stacks behind them: a record with a stack comes behind the transition
+        // that it belongs to.
+        let signals = || Signal::ALL.into_iter();
+        for signal in signals().filter(|signal| !signal.is_stack()).skip(1) {
             choice.choose(signal)?;
         }
+        choice.choose(Signal::StateTransition)?;
+        if request.capture.is_some() {
+            for signal in signals().filter(|signal| signal.is_stack()) {
+                choice.choose_if(signal, &stacks)?;
+            }
+        }
         let (mut report, links) = choice.made();
-        report.signals.rotate_right(1);
+        report.signals.sort_by_key(|report| report.signal);
         Ok(Self {
             walker: Walker::new(&ebpf).ok(),
             links,
@@ -178,7 +193,20 @@ impl Session {
     ///
     /// When this kernel cannot ([`Signal::SocketLookup`] has no hook).
     pub fn peek(&self, sk: SockAddr64) -> anyhow::Result<()> {
-        let program = self.ebpf.program(PEEK).context("no program to look")?;
+        self.run_with(PEEK, sk)
+    }
+
+    /// As [`Self::peek`], for all that a report needs of a full socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::peek`].
+    pub fn inspect(&self, sk: SockAddr64) -> anyhow::Result<()> {
+        self.run_with(INSPECT, sk)
+    }
+
+    fn run_with(&self, program: &str, sk: SockAddr64) -> anyhow::Result<()> {
+        let program = self.ebpf.program(program).context("no program to look")?;
         let program: &RawTracePoint = program.try_into()?;
         let mut options = RawTracePointRunOptions::new();
         options.args[0] = sk.0;
@@ -208,6 +236,7 @@ impl Session {
 pub fn probe() -> Result<HookReport, AttachError> {
     let request = Request {
         accept_by_syscall: true,
+        capture: Some(Capture::default()),
         ..Request::default()
     };
     Session::open_with(&request, Tried::All).map(|session| session.report)

@@ -60,7 +60,19 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         files_struct_fdt: at("files_struct", "fdt")?,
         fdtable_max_fds: sized(btf, "fdtable", "max_fds", 4)?,
         fdtable_fd: at("fdtable", "fd")?,
+        tcp_sock_rcv_nxt: sized(btf, "tcp_sock", "rcv_nxt", 4)?,
+        tcp_sock_copied_seq: sized(btf, "tcp_sock", "copied_seq", 4)?,
+        tcp_sock_rcv_tstamp: sized(btf, "tcp_sock", "rcv_tstamp", 4)?,
+        sock_sk_ack_backlog: sized(btf, "sock", "sk_ack_backlog", 4)?,
+        sock_sk_max_ack_backlog: sized(btf, "sock", "sk_max_ack_backlog", 4)?,
         tcp_send_reset_args: tracepoint_arguments(btf, "tcp_send_reset"),
+        task_struct_flags: optional(sized(btf, "task_struct", "flags", 4))?,
+        task_struct_mm: optional(sized(btf, "task_struct", "mm", 8))?,
+        task_struct_group_leader: optional(sized(btf, "task_struct", "group_leader", 8))?,
+        task_struct_start_boottime: optional(sized(btf, "task_struct", "start_boottime", 8))?,
+        task_struct_stack: optional(sized(btf, "task_struct", "stack", 8))?,
+        task_struct_stack_vm_area: optional(sized(btf, "task_struct", "stack_vm_area", 8))?,
+        vm_struct_nr_pages: optional(sized(btf, "vm_struct", "nr_pages", 4))?,
     })
 }
 

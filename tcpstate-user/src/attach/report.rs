@@ -35,7 +35,8 @@ impl fmt::Display for Refusal {
 /// What became of every signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookReport {
-    /// One for each of [`Signal::ALL`], in that order.
+    /// One for each of [`Signal::ALL`], in that order; without the stacks when
+    /// they were not asked for.
     pub signals: Vec<SignalReport>,
 }
 

@@ -6,6 +6,7 @@
 
 mod dwell;
 mod filter;
+mod leaks;
 mod resolve;
 mod value;
 mod watch;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind
 pub use dwell::Dwell;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
+pub use leaks::{Leaking, Leaks};
 pub use resolve::ResolveError;
 pub use watch::Watch;
 
@@ -53,6 +55,8 @@ struct Cli {
 pub enum Command {
     /// Every transition, as it happens
     Trace(Trace),
+    /// Sockets that nobody closes, by who opened them and where
+    Leaks(Leaks),
     /// How long sockets stay in each state
     Dwell(Dwell),
     /// The raw session to a file, for `--replay`
@@ -196,6 +200,7 @@ where
     let possible = match &command {
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
+        Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),
     };

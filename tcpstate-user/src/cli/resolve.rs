@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Filter, FilterSpec, Netns, Record, Trace, Watch, filter::Connections};
+use super::{Filter, FilterSpec, Leaks, Netns, Record, Trace, Watch, filter::Connections};
 
 /// `NSFS_MAGIC`: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h#L86>
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
@@ -83,6 +83,18 @@ impl Watch {
         if self.replay.is_none() {
             self.filter.pids.iter().try_for_each(|&pid| running(pid))?;
         }
+        self.filter.resolve()
+    }
+}
+
+impl Leaks {
+    /// The filter with everything looked up.
+    ///
+    /// # Errors
+    ///
+    /// When a process or namespace is not there.
+    pub fn resolve(&self) -> Result<FilterSpec, ResolveError> {
+        self.filter.pids.iter().try_for_each(|&pid| running(pid))?;
         self.filter.resolve()
     }
 }

@@ -6,9 +6,9 @@ use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use jiff::SignedDuration;
-use tcpstate_common::state::TcpState;
+use tcpstate_common::{settings::MAX_SLICE, state::TcpState};
 
-use super::Netns;
+use super::{Leaking, Netns};
 
 /// Largest size a ring buffer can have: the kernel keeps it in 32 bits and
 /// wants a power of two.
@@ -105,6 +105,32 @@ pub(super) fn lasting_state(text: &str) -> Result<TcpState, String> {
         TcpState::Close => Err("nothing stays in CLOSE: it is where a connection ends".into()),
         state => Ok(state),
     }
+}
+
+/// A state in which a socket can leak, or `all`.
+pub(super) fn leaking_state(text: &str) -> Result<Leaking, String> {
+    if text.eq_ignore_ascii_case("all") {
+        return Ok(Leaking::All);
+    }
+    match state(text)? {
+        state @ (TcpState::CloseWait | TcpState::FinWait2 | TcpState::Close) => {
+            Ok(Leaking::In(state))
+        }
+        state => Err(format!(
+            "a socket does not leak in {}: expected CLOSE_WAIT, FIN_WAIT2, CLOSE or all",
+            state.name()
+        )),
+    }
+}
+
+/// How much of a stack to copy: up to what the kernel side has room for.
+pub(super) fn stack_bytes(text: &str) -> Result<u32, String> {
+    let wrong = || "expected a size from 1K to 28K".to_owned();
+    let bytes = size(text).ok_or_else(wrong)?;
+    if !(1 << 10..=MAX_SLICE).contains(&bytes) {
+        return Err(wrong());
+    }
+    u32::try_from(bytes).map_err(|_too_big| wrong())
 }
 
 fn state_names() -> String {

@@ -5,20 +5,22 @@
 //! is an error that keeps the bad value. Nothing is allocated.
 
 mod error;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use tcpstate_common::{
-    record::{self, Header, kind, minisocket as what, request, socket_kind, sweep, words_of},
+    record::{self, Header, LONG, kind, minisocket as what, request, socket_kind, sweep, words_of},
     state::{TcpState, UnknownState},
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
+pub use stack::{SliceStatus, StackEvent, Why, slice};
 pub use value::{
-    Event, Family, How, KtimeNs, Minisocket, MinisocketEvent, Record, Request, RequestEvent,
-    ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
+    Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, Request,
+    RequestEvent, ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 /// Decodes exactly one record: `bytes` is one item of the ring buffer, or one
@@ -31,7 +33,7 @@ pub use value::{
 /// kind's own, a value that is none. Bytes after the record are refused as
 /// [`DecodeError::WrongLength`].
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let header = header_of(bytes)?;
+    let (header, _) = header_of(bytes)?;
     match header.kind {
         kind::TRANSITION => transition(read(bytes, header)?, None),
         kind::TRANSITION_IN_TASK => {
@@ -47,6 +49,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::SWEEP => sweep(&read(bytes, header)?),
         kind::MINISOCKET => minisocket(&read(bytes, header)?),
         kind::REQUEST => self::request(&read(bytes, header)?),
+        kind::INSPECTION => inspection(&read(bytes, header)?),
+        kind::STACK => stack::decode(bytes, header),
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
@@ -62,8 +66,8 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], DecodeError>>
             return None;
         }
         match header_of(rest) {
-            Ok(header) => {
-                let (record, behind) = rest.split_at(len_of(header));
+            Ok((_, length)) => {
+                let (record, behind) = rest.split_at(length);
                 rest = behind;
                 Some(Ok(record))
             }
@@ -75,25 +79,23 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], DecodeError>>
     })
 }
 
-/// The header, once it is certain that its record is there in full.
-fn header_of(bytes: &[u8]) -> Result<Header, DecodeError> {
+/// The header and the length of its record, once it is certain that the record
+/// is there in full.
+fn header_of(bytes: &[u8]) -> Result<(Header, usize), DecodeError> {
     let have = bytes.len();
     let (header, _) = Header::read_from_prefix(bytes).map_err(|_size| DecodeError::Truncated {
         have,
         need: size_of::<Header>(),
     })?;
-    let need = len_of(header);
-    if need < size_of::<Header>() {
-        return Err(wrong_length(header));
-    }
+    let need = if header.words == LONG {
+        stack::long_len(bytes, header)?
+    } else {
+        usize::from(header.words) * 8
+    };
     if have < need {
         return Err(DecodeError::Truncated { have, need });
     }
-    Ok(header)
-}
-
-fn len_of(header: Header) -> usize {
-    usize::from(header.words) * 8
+    Ok((header, need))
 }
 
 fn wrong_length(header: Header) -> DecodeError {
@@ -181,6 +183,22 @@ fn snapshot(wire: &record::Snapshot) -> Result<Record, DecodeError> {
         how: How(wire.how),
         inode: wire.inode,
         cookie: wire.cookie,
+    });
+    Ok(record_at(wire.ktime, wire.header, event))
+}
+
+fn inspection(wire: &record::Inspection) -> Result<Record, DecodeError> {
+    let event = Event::Inspection(Inspection {
+        sk: SockAddr64(wire.sk),
+        netns: wire.header.netns,
+        tuple: wire.tuple,
+        state: state(wire.state)?,
+        how: How(wire.how),
+        inode: wire.inode,
+        unread: wire.unread,
+        quiet_ms: wire.quiet_ms,
+        queue: wire.queue,
+        queue_limit: wire.queue_limit,
     });
     Ok(record_at(wire.ktime, wire.header, event))
 }

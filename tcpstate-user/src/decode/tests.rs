@@ -1,4 +1,5 @@
 mod fixture;
+mod stack;
 
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use tcpstate_common::state::TcpState;
@@ -56,7 +57,7 @@ fn a_length_of_another_kind_is_refused() {
 
 #[test]
 fn an_unknown_kind_is_named() {
-    for kind in [0, 12, 77, 255] {
+    for kind in [0, 14, 77, 255] {
         let bytes = [kind, 1, 0, 0, 0, 0, 0, 0];
         assert_eq!(decode(&bytes), Err(DecodeError::UnknownKind(kind)));
     }
@@ -65,7 +66,7 @@ fn an_unknown_kind_is_named() {
 #[test]
 fn a_state_that_is_none_is_refused_and_kept() {
     // Offsets of old and new in a transition, of the state in a snapshot, in a
-    // minisocket and of a request's listener.
+    // minisocket, of a request's listener and of a socket inspected.
     let states = [
         (0, 60),
         (0, 61),
@@ -77,6 +78,7 @@ fn a_state_that_is_none_is_refused_and_kept() {
         (19, 69),
         (20, 79),
         (24, 79),
+        (25, 60),
     ];
     for (kind, offset) in states {
         for number in [0, 12, 13, 255] {
@@ -142,9 +144,12 @@ fn a_frame_that_breaks_off_says_so_once() {
 
 #[test]
 fn a_record_of_no_length_does_not_hold_up_the_walk() {
-    let none = DecodeError::WrongLength { kind: 1, words: 0 };
-    let found: Vec<_> = records(&[1, 0, 0, 0, 0, 0, 0, 0, 9]).collect();
-    assert_eq!(found, [Err(none)]);
+    for length in [0, 8, 12, 17] {
+        let none = DecodeError::WrongLength { kind: 1, words: 0 };
+        let frame = [1, 0, 0, 0, 0, 0, 0, 0, length, 0, 0, 0, 9];
+        let found: Vec<_> = records(&frame).collect();
+        assert_eq!(found, [Err(none)]);
+    }
 }
 
 fn known_kind() -> impl Strategy<Value = Vec<u8>> {
@@ -177,6 +182,7 @@ fn states_in(bytes: &[u8], record: &Record) -> Vec<(u8, TcpState)> {
     match record.event {
         Event::Transition(it) => vec![(bytes[60], it.old), (bytes[61], it.new)],
         Event::Snapshot(it) => vec![(bytes[60], it.state)],
+        Event::Inspection(it) => vec![(bytes[60], it.state)],
         Event::Minisocket(it) => vec![(bytes[69], it.substate)],
         Event::Request(it) => vec![(bytes[79], it.listener_state)],
         _ => Vec::new(),
@@ -187,7 +193,8 @@ proptest! {
     #[test]
     fn any_bytes_are_a_record_or_an_error(bytes in soup()) {
         if let Ok(record) = decode(&bytes) {
-            prop_assert_eq!(bytes.len(), usize::from(bytes[1]) * 8);
+            let long = bytes[1] == 0;
+            prop_assert!(long || bytes.len() == usize::from(bytes[1]) * 8);
             for (number, state) in states_in(&bytes, &record) {
                 prop_assert_eq!(number, state as u8);
             }

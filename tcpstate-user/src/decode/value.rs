@@ -5,6 +5,8 @@ use tcpstate_common::{
     state::TcpState,
 };
 
+use super::StackEvent;
+
 /// `CLOCK_MONOTONIC` in nanoseconds, as `bpf_ktime_get_ns` reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KtimeNs(pub u64);
@@ -99,6 +101,10 @@ pub enum Event {
     Minisocket(Minisocket),
     /// Something happened to a request.
     Request(Request),
+    /// All that a report needs to know of one socket now.
+    Inspection(Inspection),
+    /// A task's stack was captured.
+    Stack(StackEvent),
 }
 
 /// `inet_sock_set_state`.
@@ -152,6 +158,32 @@ pub struct Snapshot {
     pub inode: u64,
     /// Socket cookie, 0 when it has none yet.
     pub cookie: u64,
+}
+
+/// A full socket that was looked at for a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Which.
+    pub sk: SockAddr64,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// As it is now.
+    pub tuple: Tuple,
+    /// Its state.
+    pub state: TcpState,
+    /// The socket now.
+    pub how: How,
+    /// Inode number of the socket's file, 0 without one.
+    pub inode: u64,
+    /// Bytes that the application has not read; the FIN counts as one until
+    /// end-of-file has been read.
+    pub unread: u32,
+    /// Milliseconds since the last acknowledgment was received.
+    pub quiet_ms: u32,
+    /// Of a listener: connections that wait for `accept()`.
+    pub queue: u32,
+    /// Of a listener: how many may wait.
+    pub queue_limit: u32,
 }
 
 /// A walk's brackets.

@@ -8,7 +8,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 use super::{By, Dwells, MAX_GROUPS, Report, Row, Unmeasured};
 use crate::{
     decode::{Family, KtimeNs, SockAddr64, SocketKind},
-    track::{Change, ConnId, Dwell, Follows, Open, Process},
+    track::{Change, ConnId, Dwell, Follows, Open, Opened, Process},
 };
 
 const EVERYTHING: Follows = Follows {
@@ -64,6 +64,8 @@ fn open(change: &Change) -> Open {
         so_far: change.dwell,
         kind: change.kind,
         origin: change.origin,
+        opened: Opened::Unknown,
+        was_reset: false,
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 /// Records taken before signals, deadlines and the output get their turn.
 const BATCH: usize = 1 << 14;
 
+/// Sockets inspected before the ring is read again: about 2 us each.
+const INSPECTIONS: usize = 1 << 11;
+
 /// How long programs that were running while they were detached may take to
 /// submit what they had begun.
 const IN_FLIGHT: Duration = Duration::from_millis(100);
@@ -45,6 +48,8 @@ pub(super) struct Live {
     /// Whether sockets can be looked at; else their lines go without.
     looks: bool,
     wanted: Vec<SockAddr64>,
+    /// Sockets still to be inspected for a report that is due.
+    inspections: Option<Vec<SockAddr64>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     walked: Option<Instant>,
     framed: Instant,
@@ -69,6 +74,7 @@ impl Live {
             pipeline,
             tape,
             wanted: Vec::new(),
+            inspections: None,
             walked: None,
             framed: Instant::now(),
             status: StatusLine::for_terminal(),
@@ -95,11 +101,45 @@ impl Live {
                 () = tokio::task::yield_now(), if more => {}
             }
             more = self.batch()?;
-            if due {
+            if due && self.inspections.is_none() {
+                self.prepare();
+            }
+            if self.inspect()? {
                 self.pipeline.report(ktime_now())?;
             }
         }
+        self.prepare();
+        while !self.inspect()? {}
         self.finish()
+    }
+
+    /// Begins a report: finds out which sockets it wants inspected.
+    fn prepare(&mut self) {
+        let mut wanted = Vec::new();
+        self.pipeline.prepare(ktime_now(), &mut wanted);
+        self.inspections = Some(wanted);
+    }
+
+    /// Inspects a batch of the sockets that a report wants; the answers come
+    /// through the ring. Returns whether the report has all now.
+    fn inspect(&mut self) -> Result<bool> {
+        let Some(wanted) = &mut self.inspections else {
+            return Ok(false);
+        };
+        if self.looks {
+            let rest = wanted.len().saturating_sub(INSPECTIONS);
+            for socket in wanted.drain(rest..) {
+                self.session.inspect(socket)?;
+            }
+        } else {
+            wanted.clear();
+        }
+        let done = wanted.is_empty();
+        while self.drain()? == BATCH {}
+        if done {
+            self.inspections = None;
+        }
+        Ok(done)
     }
 
     /// Takes what the ring has, at most a batch; returns whether there is more.

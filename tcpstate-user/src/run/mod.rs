@@ -4,6 +4,7 @@
 mod dwell;
 mod examine;
 mod info;
+mod leaks;
 mod live;
 mod pipeline;
 mod refresh;
@@ -20,14 +21,22 @@ use std::{
 
 use anyhow::Result;
 
-use self::{dwell::DwellReport, info::session_info, live::Live, pipeline::Pipeline, view::View};
+use self::{
+    dwell::DwellReport,
+    info::session_info,
+    leaks::{Gathered, Graphs, LeaksReport},
+    live::Live,
+    pipeline::Pipeline,
+    view::View,
+};
 use crate::{
-    attach::{AttachError, Request, Session},
+    attach::{AttachError, Capture, Request, Session},
     cli::{self, Command, FilterSpec, ResolveError},
     dwell::Dwells,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
+    survey::{Asked, Surveyor},
     track::{Follows, Limits, Tracker},
     view::Filter,
 };
@@ -71,6 +80,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn execute(command: Command) -> Result<u8> {
     match command {
         Command::Trace(asked) => trace(&asked),
+        Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
@@ -102,6 +112,43 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
     Ok(account(&end, asked.output == ReportFormat::Json))
 }
 
+fn leaks(asked: &cli::Leaks) -> Result<u8> {
+    let spec = asked.resolve()?;
+    // Opened before the long run.
+    let graphs = Graphs::create(asked.folded.as_deref(), asked.flamegraph.as_deref())?;
+    let capture = Capture {
+        slice_bytes: asked.stack_bytes,
+        ..Capture::default()
+    };
+    let session = open(&asked.live, &spec, Some(capture))?;
+    let info = session_info(&session);
+    let out = io::stdout();
+    let color = asked.color.for_output(&out);
+    // Whose a socket is, its holders say too: processes are looked at later.
+    let everybodys = FilterSpec {
+        pids: Vec::new(),
+        comms: Vec::new(),
+        ..spec.clone()
+    };
+    let report = LeaksReport {
+        asked: Asked {
+            min_age_ns: u64::try_from(asked.min_age.as_nanos()).unwrap_or(u64::MAX),
+            traced_ns: 0,
+            pids: spec.pids,
+            comms: spec.comms,
+            states: asked.only(),
+        },
+        surveyor: Surveyor::start()?,
+        sink: Reports::new(asked.output, out, color, &info),
+        graphs,
+        next: Gathered::default(),
+    };
+    let view = View::Report(Filter::new(&everybodys), Box::new(report), asked.interval);
+    let pipeline = Pipeline::new(tracker(&info), view);
+    let end = run(&asked.live, session, pipeline, None)?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
 /// Shows a live session, or a recorded one.
 fn watch(
     asked: &cli::Watch,
@@ -113,7 +160,7 @@ fn watch(
         let pipeline = Pipeline::new(tracker(reader.info()), view(reader.info()));
         return replay::replay(reader, pipeline, path);
     }
-    let session = open(&asked.live, spec)?;
+    let session = open(&asked.live, spec, None)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), view(&info));
     run(&asked.live, session, pipeline, None)
@@ -122,7 +169,7 @@ fn watch(
 fn record(asked: &cli::Record) -> Result<u8> {
     let spec = asked.resolve()?;
     let file = Output::create(&asked.output)?;
-    let session = open(&asked.live, &spec)?;
+    let session = open(&asked.live, &spec, None)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
@@ -154,7 +201,7 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
     Ok(if report.can_trace() { 0 } else { INSUFFICIENT })
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
+fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Session> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
@@ -165,6 +212,7 @@ fn open(live: &cli::Live, spec: &FilterSpec) -> Result<Session> {
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
+        capture,
         verbose: live.verbose,
     })?)
 }

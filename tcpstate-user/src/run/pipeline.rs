@@ -78,6 +78,7 @@ impl Pipeline {
                 }
                 self.tracker.apply(&record, &mut self.changes);
                 self.write_changes();
+                self.view.record(&record, bytes);
             }
             Err(error) => self.refuse(error),
         }
@@ -140,6 +141,12 @@ impl Pipeline {
     /// How often [`Self::report`] should be called, if at all.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.view.interval()
+    }
+
+    /// Which sockets have to be inspected before [`Self::report`].
+    pub(super) fn prepare(&mut self, now: KtimeNs, wanted: &mut Vec<SockAddr64>) {
+        let began = self.began.unwrap_or(now);
+        self.view.prepare(now, began, &self.tracker, wanted);
     }
 
     /// Writes a report of what was there at `now`, for a view that has them.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    decode::KtimeNs,
+    decode::{KtimeNs, Record, SockAddr64},
     session::EndInfo,
     sink::Sink,
     track::{Change, Tracker},
@@ -22,6 +22,14 @@ pub(super) trait Report {
     fn start(&mut self) -> io::Result<()>;
     /// Takes a change that was asked for.
     fn change(&mut self, change: &Change);
+    /// Takes a record, with its bytes, for what the tracker does not keep.
+    fn record(&mut self, _record: &Record, _bytes: &[u8]) {}
+    /// Says which sockets have to be inspected before the next report.
+    fn prepare(&mut self, _now: &Moment<'_>, _wanted: &mut Vec<SockAddr64>) {}
+    /// Writes what has become ready since.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// Writes a report. The ring, which holds 233,000 transitions, fills
     /// meanwhile: this must not take long. Measured for `dwell` on two cores with
     /// other work to do: a million open sockets take 0.1 s, in 60,000 groups
@@ -87,6 +95,33 @@ impl View {
         done
     }
 
+    /// Takes a record for what a report wants of it.
+    pub(super) fn record(&mut self, record: &Record, bytes: &[u8]) {
+        if let Self::Report(_, report, _) = self {
+            report.record(record, bytes);
+        }
+    }
+
+    /// Which sockets have to be inspected before the report of `at`.
+    pub(super) fn prepare(
+        &mut self,
+        at: KtimeNs,
+        began: KtimeNs,
+        tracker: &Tracker,
+        wanted: &mut Vec<SockAddr64>,
+    ) {
+        if let Self::Report(filter, report, _) = self {
+            let moment = Moment {
+                at,
+                began,
+                tracker,
+                filter,
+                last: false,
+            };
+            report.prepare(&moment, wanted);
+        }
+    }
+
     /// How often a report is due, if there are any.
     pub(super) fn interval(&self) -> Option<Duration> {
         match self {
@@ -123,7 +158,8 @@ impl View {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Lines(_, sink) => sink.flush(),
-            _ => Ok(()),
+            Self::Report(_, report, _) => report.flush(),
+            Self::Nothing => Ok(()),
         }
     }
 

@@ -9,7 +9,11 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 
-use super::{ReportFormat, Style, dwell, json, table};
+use super::{
+    ReportFormat, Style, dwell, json,
+    leaks::{self, Told},
+    table,
+};
 use crate::{
     decode::KtimeNs,
     dwell::Report,
@@ -94,6 +98,34 @@ impl<W: Write> Reports<W> {
                 table::dwell::write(heading, report, &mut self.style, out);
             }
             ReportFormat::Json => dwell::write(heading, report, &mut self.style, out),
+        }
+        self.again = true;
+        self.flush()
+    }
+
+    /// Writes a report on leaked sockets.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn leaks(&mut self, heading: &Heading, told: &Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => {
+                if self.again {
+                    out.push(b'\n');
+                }
+                let mut at = Vec::new();
+                table::dwell::head(heading, &mut self.style, &mut at);
+                let at = String::from_utf8_lossy(&at);
+                out.extend(leaks::table(told, at.trim_end(), self.style.color));
+            }
+            ReportFormat::Json => {
+                let mut ts = Vec::new();
+                self.style.clock.at(heading.at).write(&mut ts);
+                let ts = String::from_utf8_lossy(&ts);
+                out.extend(leaks::json(told, &ts, heading.at.0));
+            }
         }
         self.again = true;
         self.flush()

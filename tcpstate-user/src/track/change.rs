@@ -46,6 +46,30 @@ pub struct Process {
     pub comm: [u8; 16],
 }
 
+/// How the application came by a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Opened {
+    /// It called `connect()`.
+    Connect,
+    /// It called `accept()`, or will.
+    Accept,
+    /// Before the trace began, or while records were lost.
+    #[default]
+    Unknown,
+}
+
+impl Opened {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What ended a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {

@@ -6,7 +6,7 @@ use tcpstate_common::{
 };
 
 use super::{
-    ConnId, Dwell, Process,
+    ConnId, Dwell, Opened, Process,
     hold::HeldKey,
     tuple::{contradicts, improve, is_complete},
 };
@@ -45,6 +45,7 @@ pub(super) struct Entry {
     pub(super) state: TcpState,
     pub(super) entered: Entered,
     pub(super) family: Family,
+    pub(super) opened: Opened,
     /// `since` is the time of a snapshot: events may come that are older.
     pub(super) from_snapshot: bool,
     /// Nothing but snapshots is known of this connection.
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     pub(super) close_called: bool,
     /// `tcp_reset` ran: `-> CLOSE` is next.
     pub(super) reset_received: bool,
+    /// A RST from the peer ended it.
+    pub(super) was_reset: bool,
     /// The kernel has destroyed the socket, a held line keeps the entry.
     pub(super) gone: bool,
 }
@@ -76,11 +79,13 @@ impl Entry {
             state: event.old,
             entered: Entered::Before,
             family: event.how.family(),
+            opened: Opened::Unknown,
             from_snapshot: false,
             seeded: false,
             close_seen: false,
             close_called: false,
             reset_received: false,
+            was_reset: false,
             gone: false,
         }
     }
@@ -164,12 +169,18 @@ impl Entry {
         } else {
             Entered::Seen
         };
+        self.opened = match (event.old, event.new) {
+            (TcpState::Close, TcpState::SynSent) => Opened::Connect,
+            (TcpState::Listen, TcpState::SynRecv) => Opened::Accept,
+            _ => self.opened,
+        };
         self.state = event.new;
         self.since = at;
         self.generation = generation;
         self.from_snapshot = false;
         self.seeded = false;
         self.close_seen |= event.how.has(how::FILE_RELEASED);
+        self.was_reset = event.new == TcpState::Close && self.reset_received;
         self.reset_received = false;
         self.reset_sent = None;
         improve(&mut self.tuple, &event.tuple, event.new);

@@ -44,7 +44,7 @@ use self::{
     table::Table,
 };
 
-pub use change::{Cause, Change, ConnId, Dwell, Process};
+pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
 pub use open::Open;
 
 /// How much the tracker may remember.
@@ -153,6 +153,8 @@ impl Tracker {
         let at = record.at;
         match &record.event {
             Event::Sweep(phase) => return self.sweep(at, *phase),
+            // Its loss count may be older than that of the record before it.
+            Event::Stack(_) => return,
             Event::Snapshot(seen) if self.is_walking() => return self.walked(at, seen),
             _ => self.pass(record, out),
         }
@@ -166,7 +168,7 @@ impl Tracker {
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Request(event) => self.request(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::Sweep(_) => {}
+            Event::Sweep(_) | Event::Inspection(_) | Event::Stack(_) => {}
         }
     }
 

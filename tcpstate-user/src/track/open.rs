@@ -6,7 +6,7 @@
 use tcpstate_common::{record::Tuple, state::TcpState};
 
 use super::{
-    Change, ConnId, Dwell, Process, Tracker,
+    Change, ConnId, Dwell, Opened, Process, Tracker,
     entry::Entry,
     minisocket::{Minisocket, Origins},
     nameless::stand_in,
@@ -34,6 +34,10 @@ pub struct Open {
     pub kind: SocketKind,
     /// Who connected, listened or accepted.
     pub origin: Option<Process>,
+    /// How the application came by it; `Unknown` of a minisocket.
+    pub opened: Opened,
+    /// Whether a RST from the peer ended it.
+    pub was_reset: bool,
 }
 
 impl Tracker {
@@ -44,7 +48,11 @@ impl Tracker {
         let mut full = |sk: SockAddr64, entry: &Entry| {
             if !entry.gone {
                 let so_far = entry.dwell(now, generation);
-                each(&staying(&plain_line(entry, sk, now, so_far)));
+                each(&Open {
+                    opened: entry.opened,
+                    was_reset: entry.was_reset,
+                    ..staying(&plain_line(entry, sk, now, so_far))
+                });
             }
         };
         let table = &self.table;
@@ -74,5 +82,7 @@ fn staying(line: &Change) -> Open {
         so_far: line.dwell,
         kind: line.kind,
         origin: line.origin,
+        opened: Opened::Unknown,
+        was_reset: false,
     }
 }

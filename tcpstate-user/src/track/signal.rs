@@ -4,7 +4,7 @@
 use tcpstate_common::{record::Task, state::TcpState};
 
 use super::{
-    Change, Process, Tracker,
+    Change, Opened, Process, Tracker,
     cause::Ending,
     entry::Entry,
     hold::{HeldKey, Wait, end_line},
@@ -19,6 +19,7 @@ impl Tracker {
                 pid: task.pid,
                 comm: task.comm,
             });
+            entry.opened = Opened::Accept;
         }
     }
 

@@ -6,7 +6,7 @@ use super::Filter;
 use crate::{
     cli::FilterSpec,
     decode::{Family, KtimeNs, SockAddr64, SocketKind},
-    track::{Change, ConnId, Dwell, Open, Process},
+    track::{Change, ConnId, Dwell, Open, Opened, Process},
 };
 
 fn octets(addr: &str) -> [u8; 16] {
@@ -299,6 +299,8 @@ fn open(change: &Change) -> Open {
         so_far: change.dwell,
         kind: change.kind,
         origin: change.origin,
+        opened: Opened::Unknown,
+        was_reset: false,
     }
 }
 

@@ -7,8 +7,8 @@ use tcpstate_common::{
 use zerocopy::IntoBytes;
 
 use crate::decode::{
-    Event, How, KtimeNs, Minisocket, MinisocketEvent, Request, RequestEvent, ResetSent, Snapshot,
-    SockAddr64, SocketKind, SweepPhase, Transition,
+    Event, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Request, RequestEvent, ResetSent,
+    Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 const TUPLE: Tuple = Tuple {
@@ -106,6 +106,39 @@ pub(super) fn wire_sweep(phase: u8) -> Vec<u8> {
         reserved: [0; 7],
     };
     wire.as_bytes().to_vec()
+}
+
+fn wire_inspection() -> Vec<u8> {
+    let wire = record::Inspection {
+        header: header::<record::Inspection>(kind::INSPECTION),
+        ktime: 99,
+        sk: SK.0,
+        tuple: TUPLE,
+        state: 8,
+        how: 9,
+        reserved: [0; 2],
+        inode: 11,
+        unread: 12,
+        quiet_ms: 13,
+        queue: 14,
+        queue_limit: 15,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn inspected() -> Event {
+    Event::Inspection(Inspection {
+        sk: SK,
+        netns: 4_026_531_840,
+        tuple: TUPLE,
+        state: TcpState::CloseWait,
+        how: How(9),
+        inode: 11,
+        unread: 12,
+        quiet_ms: 13,
+        queue: 14,
+        queue_limit: 15,
+    })
 }
 
 fn wire_minisocket(what: u8, by: u8, sk: u64) -> Vec<u8> {
@@ -272,5 +305,6 @@ pub(super) fn every_kind() -> Vec<(Vec<u8>, Event)> {
     ];
     kinds.extend(minisockets);
     kinds.extend(OF_A_REQUEST.map(|(what, event)| (wire_request(what), request(event))));
+    kinds.push((wire_inspection(), inspected()));
     kinds
 }

@@ -9,7 +9,7 @@ use crate::{
     decode::{Family, KtimeNs, SockAddr64, SocketKind},
     dwell::{By, Dwells, MAX_GROUPS, Report},
     session::{EndInfo, SessionInfo},
-    track::{Change, ConnId, Dwell, Follows, Open, Process},
+    track::{Change, ConnId, Dwell, Follows, Open, Opened, Process},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -62,6 +62,8 @@ fn open(stay: &Change) -> Open {
         so_far: stay.dwell,
         kind: stay.kind,
         origin: stay.origin,
+        opened: Opened::Unknown,
+        was_reset: false,
     }
 }
 

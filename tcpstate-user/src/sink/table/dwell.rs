@@ -56,7 +56,7 @@ pub(in crate::sink) fn write(
     }
 }
 
-fn head(heading: &Heading, style: &mut Style, out: &mut Vec<u8>) {
+pub(in crate::sink) fn head(heading: &Heading, style: &mut Style, out: &mut Vec<u8>) {
     out.extend_from_slice(&style.clock.at(heading.at).date_time[11..]);
     out.extend_from_slice(b", after ");
     duration::human(heading.after_ns, out);

@@ -171,6 +171,22 @@ fn what_is_not_a_record_is_counted_and_left_out() {
 }
 
 #[test]
+fn a_captured_stack_is_no_part_of_a_recording() {
+    let disk = Disk::of(usize::MAX);
+    let mut writer = disk.begin();
+    let mut stack = [[kind::STACK, 0].as_slice(), &[0; 6], &[24, 0, 0, 0]].concat();
+    stack.extend_from_slice(b"hunter2 pass");
+    writer
+        .push(&[record(1), stack, record(2)].concat())
+        .unwrap();
+    assert_eq!(writer.malformed(), 0);
+    writer.finish(&end()).unwrap();
+    let bytes = disk.bytes();
+    assert!(!bytes.windows(7).any(|found| found == b"hunter2"));
+    assert_eq!(read(&bytes).unwrap().0, [[record(1), record(2)].concat()]);
+}
+
+#[test]
 fn cut_anywhere_it_is_readable_up_to_the_last_whole_frame() {
     let (bytes, frames) = small();
     let ends = ends(&bytes);

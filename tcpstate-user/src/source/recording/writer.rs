@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use tcpstate_common::record::Header;
+use tcpstate_common::record::{Header, LONG, kind};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{FULL, FileHeader, FrameHeader, MAGIC, ORDER, RecordingError, VERSION, frame};
@@ -72,6 +72,9 @@ impl Writer {
     /// Takes whole records, one after the other; they are written when there
     /// are enough of them, or with [`Self::flush`].
     ///
+    /// Captured stacks are left out: they may hold secrets of the programs that
+    /// were traced.
+    ///
     /// What does not end where its last header says would make what follows
     /// unreadable. It is left out and counted: [`Self::malformed`].
     ///
@@ -84,7 +87,7 @@ impl Writer {
             if self.pending.len() - HEADER + length > FULL {
                 self.flush()?;
             }
-            if !self.failed {
+            if !self.failed && record[0] != kind::STACK {
                 self.pending.extend_from_slice(record);
             }
             records = rest;
@@ -191,7 +194,11 @@ impl Drop for Writer {
 
 /// Length in bytes of the first record, when it is there whole.
 fn first(records: &[u8]) -> Option<usize> {
-    let (header, _) = Header::read_from_prefix(records).ok()?;
-    let length = usize::from(header.words) * 8;
+    let (header, behind) = Header::read_from_prefix(records).ok()?;
+    let length = if header.words == LONG {
+        usize::try_from(u32::read_from_prefix(behind).ok()?.0).ok()?
+    } else {
+        usize::from(header.words) * 8
+    };
     (length >= size_of::<Header>() && length <= records.len()).then_some(length)
 }

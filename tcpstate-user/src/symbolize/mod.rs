@@ -1,0 +1,195 @@
+//! Names for places in the code, or the reason why there is none.
+//!
+//! It reads symbols and debug information of the files that stacks went
+//! through: milliseconds for a program, a tenth of a second for one with
+//! debug information, and tens of megabytes. So it is done for a report, on
+//! whatever thread has the time, and never for each event.
+
+mod frame;
+mod go;
+mod jit;
+mod perf_map;
+mod system;
+
+use std::{collections::HashMap, os::fd::AsRawFd as _, sync::Arc};
+
+use blazesym::symbolize::{
+    CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer,
+    source::{Elf, Source},
+};
+
+pub use self::{
+    frame::Frame,
+    system::{Sight, sight},
+};
+use self::{go::GoTable, jit::JitNames};
+use crate::{
+    stack::CallStack,
+    unwind::{Module, ModuleId, Place},
+};
+
+/// Names for the stacks of one [`crate::stack::Stacks`]. What was found once is
+/// remembered; dropping it gives the memory back.
+pub struct Names {
+    symbolizer: Symbolizer,
+    /// A place in a module is several frames where functions are inlined,
+    /// innermost first.
+    known: HashMap<(ModuleId, u64), Arc<[Frame]>>,
+    /// Of modules without symbols; `None` for those that are not Go's.
+    go: HashMap<ModuleId, Option<GoTable>>,
+    jit: JitNames,
+}
+
+impl Names {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            symbolizer: Symbolizer::new(),
+            known: HashMap::new(),
+            go: HashMap::new(),
+            jit: JitNames::default(),
+        }
+    }
+
+    /// The frames of a stack, innermost first.
+    pub fn frames(&mut self, stack: &CallStack) -> Vec<Frame> {
+        self.learn(stack);
+        let mut frames = Vec::with_capacity(stack.places.len());
+        for place in &stack.places {
+            match place {
+                Place::Module(module, at) => match self.known.get(&(module.id(), *at)) {
+                    Some(known) => frames.extend_from_slice(known),
+                    None => frames.push(unnamed(module, *at, "not looked up")),
+                },
+                Place::Memory {
+                    process,
+                    address,
+                    mapping,
+                } => frames.push(self.jit.frame(*process, *address, mapping)),
+            }
+        }
+        frames
+    }
+
+    /// Looks up what is new, module by module.
+    fn learn(&mut self, stack: &CallStack) {
+        let mut wanted: HashMap<ModuleId, (&Arc<Module>, Vec<u64>)> = HashMap::new();
+        for place in &stack.places {
+            if let Place::Module(module, at) = place
+                && !self.known.contains_key(&(module.id(), *at))
+            {
+                let (_, addresses) = wanted.entry(module.id()).or_insert((module, Vec::new()));
+                addresses.push(*at);
+            }
+        }
+        for (id, (module, addresses)) in wanted {
+            let found = self.look_up(module, &addresses);
+            let places = addresses.iter().map(|at| (id, *at));
+            self.known.extend(places.zip(found));
+        }
+    }
+
+    fn look_up(&mut self, module: &Module, addresses: &[u64]) -> Vec<Arc<[Frame]>> {
+        let refuse = |reason: &str| {
+            let frame = |at: &u64| Arc::from([unnamed(module, *at, reason)]);
+            addresses.iter().map(frame).collect()
+        };
+        let Some(file) = module.file() else {
+            return refuse("too many files are open");
+        };
+        // Of this thread: a thread may have descriptors of its own.
+        let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+        let source = Source::Elf(Elf::new(path));
+        let found = self
+            .symbolizer
+            .symbolize(&source, Input::VirtOffset(addresses));
+        let go = &mut self.go;
+        match found {
+            Ok(found) => {
+                let each = addresses.iter().zip(found);
+                each.map(|(at, found)| match found {
+                    Symbolized::Sym(sym) => named(module, *at, sym),
+                    Symbolized::Unknown(reason) => {
+                        let go = go.entry(module.id());
+                        let go = go.or_insert_with(|| GoTable::read(file));
+                        match go.as_ref().and_then(|go| go.find(*at)) {
+                            Some(found) => Arc::from([found.frame(place(module, *at))]),
+                            None => Arc::from([unnamed(module, *at, why(reason))]),
+                        }
+                    }
+                })
+                .collect()
+            }
+            Err(error) => refuse(&format!("cannot read symbols: {error:#}")),
+        }
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names")
+            .field("known", &self.known.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place in a module, as far as that needs no symbols.
+fn place(module: &Module, at: u64) -> Frame {
+    Frame {
+        module: Some(module.path().to_string_lossy().into_owned()),
+        offset: Some(at),
+        build_id: module.build_id(),
+        ..Frame::default()
+    }
+}
+
+fn unnamed(module: &Module, at: u64, reason: &str) -> Frame {
+    let mut frame = Frame {
+        reason: Some(reason.to_owned()),
+        ..place(module, at)
+    };
+    frame.system = system::is_system(&frame);
+    frame
+}
+
+fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::MissingSyms => "the file has no symbols (install its debug symbols)",
+        Reason::UnknownAddr => "no symbol covers this address (install debug symbols)",
+        _ => "the symbols cannot be read",
+    }
+}
+
+/// The functions at one place, innermost first: those that were inlined, and
+/// the one that holds them all.
+fn named(module: &Module, at: u64, sym: Sym<'_>) -> Arc<[Frame]> {
+    let Sym {
+        name,
+        code_info,
+        inlined,
+        ..
+    } = sym;
+    let frame = |name: &str, info: Option<&CodeInfo<'_>>, inlined: bool| {
+        let mut frame = Frame {
+            function: Some(name.to_owned()),
+            file: info.map(|info| info.to_path().to_string_lossy().into_owned()),
+            line: info.and_then(|info| info.line),
+            inlined,
+            ..place(module, at)
+        };
+        frame.system = system::is_system(&frame);
+        frame
+    };
+    let inner = inlined.iter().rev();
+    let inner = inner.map(|one| frame(&one.name, one.code_info.as_ref(), true));
+    inner
+        .chain([frame(&name, code_info.as_deref(), false)])
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! Programs that leak sockets: `tests/zoo/leak.c`, built once.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use crate::process::{missing, output, own_files};
+
+/// The program: `TCPSTATE_ZOO`, else what the C compiler makes of its source.
+fn program() -> &'static OsString {
+    static PROGRAM: OnceLock<OsString> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(given) = std::env::var_os("TCPSTATE_ZOO") {
+            return given;
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo/leak.c");
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak");
+        let paths = [made.to_str().unwrap(), source.to_str().unwrap()];
+        // As distributions build: no frame pointers.
+        let arguments = ["-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o"];
+        output("cc", "gcc", &[&arguments[..], &paths[..]].concat());
+        made.into()
+    })
+}
+
+/// One of them, at work until the value is dropped.
+pub(crate) struct Leaking {
+    child: Child,
+    /// Where it listens, if it does.
+    pub port: u16,
+}
+
+impl Leaking {
+    /// One that accepts.
+    pub(crate) fn server(mode: &str) -> Self {
+        let mut leaking = Self::start(mode, None);
+        let mut line = String::new();
+        let stdout = leaking.child.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        leaking.port = line.trim().parse().unwrap();
+        leaking
+    }
+
+    /// One that connects.
+    pub(crate) fn client(mode: &str, server: SocketAddr) -> Self {
+        Self::start(mode, Some(server.port()))
+    }
+
+    fn start(mode: &str, port: Option<u16>) -> Self {
+        own_files();
+        let mut command = Command::new(program());
+        command.arg(mode).args(port.map(|port| port.to_string()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| missing("leak", "gcc", &error));
+        Self { child, port: 0 }
+    }
+
+    /// Process id.
+    pub(crate) fn pid(&self) -> u64 {
+        self.child.id().into()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}
+
+impl Drop for Leaking {
+    /// Its children die with it.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,215 @@
+/* Programs that leak sockets, each in its own way: `leak MODE [PORT]`.
+ *
+ * A mode that accepts prints the port on which it listens; one that connects
+ * is given the port. Each stays until it is killed. Functions are kept out of
+ * line and told apart by their work, so that a call stack can be expected by
+ * name. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEEP __attribute__((noinline, noclone))
+
+static void check(long result, const char *what) {
+    if (result < 0) {
+        perror(what);
+        exit(1);
+    }
+}
+
+static struct sockaddr_in loopback(int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+static int listen_here(void) {
+    struct sockaddr_in address = loopback(0);
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    check(listener, "socket");
+    check(bind(listener, (struct sockaddr *)&address, sizeof address), "bind");
+    check(listen(listener, 64), "listen");
+    check(getsockname(listener, (struct sockaddr *)&address, &length), "getsockname");
+    printf("%d\n", ntohs(address.sin_port));
+    fflush(stdout);
+    return listener;
+}
+
+/* Never a tail call: the caller's frame has to be there. */
+static volatile int sink;
+
+KEEP static int take_connection(int listener) {
+    int fd = accept(listener, NULL, NULL);
+    check(fd, "accept");
+    sink = fd;
+    return fd;
+}
+
+KEEP static int serve_order(int listener) {
+    int fd = take_connection(listener);
+    sink += 1;
+    return fd;
+}
+
+KEEP static void read_request(int fd) {
+    char buffer[512];
+    while (read(fd, buffer, sizeof buffer) > 0)
+        sink += 1;
+    sink += 2;
+}
+
+KEEP static int open_backend(int port) {
+    struct sockaddr_in address = loopback(port);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    check(fd, "socket");
+    check(connect(fd, (struct sockaddr *)&address, sizeof address), "connect");
+    sink = fd;
+    return fd;
+}
+
+KEEP static int borrow_from_pool(int port) {
+    int fd = open_backend(port);
+    sink += 1;
+    return fd;
+}
+
+static void pass_on(int channel, int fd) {
+    char byte = 'f', control[CMSG_SPACE(sizeof fd)] = {0};
+    struct iovec data = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(head), &fd, sizeof fd);
+    check(sendmsg(channel, &message, 0), "sendmsg");
+}
+
+static void receive_and_keep(int channel) {
+    for (;;) {
+        char byte, control[CMSG_SPACE(sizeof(int))];
+        struct iovec data = {.iov_base = &byte, .iov_len = 1};
+        struct msghdr message = {.msg_iov = &data,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control,
+                                 .msg_controllen = sizeof control};
+        if (recvmsg(channel, &message, 0) <= 0)
+            pause();
+    }
+}
+
+/* A child that dies with its parent. */
+static pid_t child(void) {
+    pid_t pid = fork();
+    check(pid, "fork");
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
+/* Answers and closes everybody in good time: no leak, unless it is stopped. */
+KEEP static void serve_well(int listener) {
+    enum { MOST = 64 };
+    struct pollfd all[MOST] = {{.fd = listener, .events = POLLIN}};
+    for (int count = 1;;) {
+        check(poll(all, count, -1), "poll");
+        for (int n = count - 1; n > 0; n--) {
+            char buffer[512];
+            if (all[n].revents == 0)
+                continue;
+            ssize_t got = read(all[n].fd, buffer, sizeof buffer);
+            if (got > 0 && write(all[n].fd, buffer, got) == got)
+                continue;
+            close(all[n].fd);
+            all[n] = all[--count];
+        }
+        if (all[0].revents != 0 && count < MOST)
+            all[count++] = (struct pollfd){.fd = take_connection(listener), .events = POLLIN};
+    }
+}
+
+static void *connect_and_end(void *port) {
+    borrow_from_pool(*(int *)port);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    const char *mode = argc > 1 ? argv[1] : "";
+    int port = argc > 2 ? atoi(argv[2]) : 0;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (strcmp(mode, "never-closed") == 0) {
+        for (int listener = listen_here();;)
+            read_request(serve_order(listener));
+    } else if (strcmp(mode, "not-read") == 0) {
+        for (int listener = listen_here();;)
+            serve_order(listener);
+    } else if (strcmp(mode, "never-accepted") == 0) {
+        listen_here();
+    } else if (strcmp(mode, "forked") == 0) {
+        for (int listener = listen_here();;) {
+            int fd = serve_order(listener);
+            if (child() == 0)
+                for (;;)
+                    pause();
+            close(fd);
+        }
+    } else if (strcmp(mode, "passed") == 0) {
+        int channel[2];
+        check(socketpair(AF_UNIX, SOCK_STREAM, 0, channel), "socketpair");
+        if (child() == 0)
+            receive_and_keep(channel[1]);
+        for (int listener = listen_here();;) {
+            int fd = serve_order(listener);
+            pass_on(channel[0], fd);
+            close(fd);
+        }
+    } else if (strcmp(mode, "doubled") == 0) {
+        for (int listener = listen_here();;) {
+            int fd = serve_order(listener), twin = dup(fd);
+            check(twin, "dup");
+            close(fd);
+            read_request(twin);
+        }
+    } else if (strcmp(mode, "slow") == 0) {
+        for (int listener = listen_here();;) {
+            int fd = serve_order(listener);
+            read_request(fd);
+            usleep(500 * 1000);
+            close(fd);
+        }
+    } else if (strcmp(mode, "well") == 0) {
+        serve_well(listen_here());
+    } else if (strcmp(mode, "pool") == 0) {
+        for (int n = 0; n < 5; n++)
+            borrow_from_pool(port);
+    } else if (strcmp(mode, "half-closed") == 0) {
+        int fd = borrow_from_pool(port);
+        check(shutdown(fd, SHUT_WR), "shutdown");
+        read_request(fd);
+    } else if (strcmp(mode, "ended-thread") == 0) {
+        pthread_t thread;
+        check(-pthread_create(&thread, NULL, connect_and_end, &port), "pthread_create");
+        pthread_join(thread, NULL);
+    } else {
+        fprintf(stderr, "no such mode: %s\n", mode);
+        return 2;
+    }
+    for (;;)
+        pause();
+}
