@@ -51,19 +51,22 @@ pub(crate) fn header<T>(kind: u8, netns: u32) -> Header {
     }
 }
 
-/// Sends a record that was put together elsewhere, and wakes the reader: a stack
-/// is worth little when its process is gone before anybody has looked at its
-/// memory map, and there are at most some hundreds a second.
+/// Sends a record that was put together elsewhere, and may wake the reader at
+/// once.
 ///
 /// Its header has the loss count of before there was room, so a loss at that
 /// very moment shows only on the next record.
 #[inline(always)]
-pub(crate) fn emit_copy(kind: u8, record: &[u8]) {
+pub(crate) fn emit_copy(kind: u8, record: &[u8], wakes: bool) {
     count(offset_of!(Counters, seen));
-    if EVENTS
-        .output::<[u8]>(record, u64::from(BPF_RB_FORCE_WAKEUP))
-        .is_err()
-    {
+    let size = record.len() as u64 + RING_HEADER;
+    let flags = if wakes {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        let end = EVENTS.query(u64::from(BPF_RB_PROD_POS)) + size;
+        wake_up_at(end, size)
+    };
+    if EVENTS.output::<[u8]>(record, flags).is_err() {
         lose(kind);
     }
 }
@@ -142,7 +145,12 @@ unsafe fn add_one(counter: *mut u64) {
 /// poll is the backstop for that as well as for a quiet ring.
 #[inline(always)]
 fn wake_up(size: u64) -> u64 {
-    let end = EVENTS.query(u64::from(BPF_RB_PROD_POS));
+    wake_up_at(EVENTS.query(u64::from(BPF_RB_PROD_POS)), size)
+}
+
+/// As [`wake_up`], for a record behind which the ring ends at `end`.
+#[inline(always)]
+fn wake_up_at(end: u64, size: u64) -> u64 {
     if end & (setting(&OPTIONS.wake_bytes) - 1) < size {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {

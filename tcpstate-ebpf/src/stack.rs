@@ -33,12 +33,15 @@ use crate::{
 
 const PAGE: u64 = 4096;
 
+#[expect(clippy::cast_possible_truncation, reason = "a constant of 32 KiB")]
+const PIECES_MAX: usize = (MAX_SLICE + PAGE) as usize;
+
 /// One stack. The page behind the longest slice is room for the verifier, to
 /// whom every piece may be a page long.
 #[repr(C)]
 pub(crate) struct Captured {
     head: Stack,
-    slice: [u8; (MAX_SLICE + PAGE) as usize],
+    slice: [u8; PIECES_MAX],
 }
 
 /// Which of a CPU's places in [`CAPTURED`] a program uses. A program does not
@@ -171,13 +174,17 @@ fn received(sk: Sock, returned: i32, flags: i32, place: Place) {
 /// Not inlined: it would be most of every program. The result says nothing; a
 /// function of BPF must have one.
 #[inline(never)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the length of a head and a slice, at most 33 KiB"
+)]
 fn capture(sk: u64, why: u8, place: u32) -> u64 {
     let ktime = now();
     let who = task::current();
-    if !may_capture(who.pid, why, ktime) {
+    let Some(wakes) = take_token(who.pid, why, ktime) else {
         count_sampled_out();
         return 0;
-    }
+    };
     // SAFETY: the helper has no precondition.
     let index = unsafe { bpf_get_smp_processor_id() } * CAPTURE_PLACES + place;
     let Some(captured) = CAPTURED.get_ptr_mut(index) else {
@@ -221,6 +228,7 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
         emit_copy(
             kind::STACK,
             core::slice::from_raw_parts(captured.cast(), bytes as usize),
+            wakes,
         );
     }
     0
@@ -230,6 +238,10 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
 /// cannot be read is its end. Returns the status and how much, at most
 /// [`MAX_SLICE`].
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a page, and an offset within a slice"
+)]
 fn copy(captured: *mut Captured, sp: u64) -> (u8, u64) {
     /// The first and the last piece may be parts of a page.
     const PIECES: u64 = MAX_SLICE / PAGE + 1;
@@ -288,26 +300,27 @@ fn opaque(mut value: u64) -> u64 {
 /// Takes a token from the bucket of the process and from that of all, when
 /// both have one. Two CPUs at the same moment may take the same one.
 ///
+/// Says whether the reader is to be woken, for the first stack of a process:
+/// it is worth little when the process is gone before anybody has looked at its
+/// memory map. For every stack it would cost too much. Measured in a virtual
+/// machine: 9 us for waking, 1 to 3 us for the rest of a capture.
+///
 /// A bucket is one number, the time at which it will be full again: with the
 /// times of all tokens taken it moves away from now.
 #[inline(always)]
-fn may_capture(pid: u32, why: u8, now: u64) -> bool {
+fn take_token(pid: u32, why: u8, now: u64) -> Option<bool> {
     let key = u64::from(why) << 32 | u64::from(pid);
     // SAFETY: what another CPU writes meanwhile is another time, no harm.
-    let own = unsafe { BUCKETS.get(key) }.map_or(0, |full_at| *full_at);
+    let known = unsafe { BUCKETS.get(key) }.map_or(0, |full_at| *full_at);
     // SAFETY: a static is always valid; volatile as other CPUs write it.
     let all = unsafe { OVERALL.as_ptr().read_volatile() };
-    let (Some(own), Some(all)) = (
-        take(own, now, &OPTIONS.capture.process),
-        take(all, now, &OPTIONS.capture.overall),
-    ) else {
-        return false;
-    };
+    let own = take(known, now, &OPTIONS.capture.process)?;
+    let all = take(all, now, &OPTIONS.capture.overall)?;
     // SAFETY: as above.
     unsafe { OVERALL.as_ptr().write_volatile(all) };
     // Without room for it the process has a full bucket the next time.
     let _full_again = BUCKETS.insert(key, own, 0);
-    true
+    Some(known == 0)
 }
 
 /// When the bucket will be full after a token is taken; `None` without a token.

@@ -41,7 +41,7 @@ pub struct Stack {
     pub bytes: u32,
     /// One of [`why`].
     pub why: u8,
-    /// One of [`slice`].
+    /// One of [`mod@slice`].
     pub slice: u8,
     /// Zero.
     pub reserved: [u8; 2],

@@ -38,7 +38,7 @@ mod x86_64 {
     /// User registers of the current task, or why it has none.
     #[inline(always)]
     pub(crate) fn of(current: u64) -> Result<Registers, u8> {
-        /// Kernel threads, and io_uring's, which have registers of their own making:
+        /// Kernel threads, and `io_uring`'s, which have registers of their own making:
         /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1669-L1708>.
         const PF_IO_WORKER: u32 = 0x10;
         const PF_KTHREAD: u32 = 0x20_0000;

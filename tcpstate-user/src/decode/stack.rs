@@ -10,7 +10,7 @@ use super::{
     DecodeError, Event, KtimeNs, Record, SockAddr64, record_at, unknown_value, wrong_length,
 };
 
-/// A stack was captured. [`slice`] of the same bytes has the slice.
+/// A stack was captured. [`slice()`] of the same bytes has the slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackEvent {
     /// When.

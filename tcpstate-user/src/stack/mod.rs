@@ -45,9 +45,10 @@ impl Stacks {
         Self::default()
     }
 
-    /// Takes a stack that was captured just now, with [`crate::decode::slice`]
-    /// of its record. Measured: 2 to 6 us when the process is known, 50 to 600
-    /// us for the first of a process.
+    /// Takes a stack that was captured just now, with [`crate::decode::slice()`]
+    /// of its record. Measured on a busy machine: 1.5 us for 8 frames and 18 us
+    /// for 50 when process and modules are known; 0.3 to 1 ms for the first of a
+    /// process, and 13 ms when that brings a program of 90 MiB.
     pub fn captured(&mut self, event: &StackEvent, slice: &[u8]) -> StackId {
         let (places, end) = match event.status {
             SliceStatus::Copied => self.processes.unwind(event, slice, &mut self.modules),

@@ -10,8 +10,16 @@ mod go;
 mod jit;
 mod perf_map;
 mod system;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::HashMap, os::fd::AsRawFd as _, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::AsRawFd as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use blazesym::symbolize::{
     CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer,
@@ -90,6 +98,10 @@ impl Names {
         }
     }
 
+    /// blazesym was found to trust damaged debug information in places (an index
+    /// into its list of files, in `dwarf/lines.rs` of 0.2.7), so that it can
+    /// panic over a file of anybody's on the host. Where the program is built
+    /// to abort on a panic, this is its end.
     fn look_up(&mut self, module: &Module, addresses: &[u64]) -> Vec<Arc<[Frame]>> {
         let refuse = |reason: &str| {
             let frame = |at: &u64| Arc::from([unnamed(module, *at, reason)]);
@@ -101,27 +113,37 @@ impl Names {
         // Of this thread: a thread may have descriptors of its own.
         let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
         let source = Source::Elf(Elf::new(path));
-        let found = self
-            .symbolizer
-            .symbolize(&source, Input::VirtOffset(addresses));
-        let go = &mut self.go;
+        let symbolizer = &self.symbolizer;
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let found = symbolizer.symbolize(&source, Input::VirtOffset(addresses));
+            let found = found.map_err(|error| format!("cannot read symbols: {error:#}"))?;
+            let each = addresses.iter().zip(found);
+            Ok(each.map(|(at, found)| frames(module, *at, found)).collect())
+        }));
+        let found: Result<Vec<_>, String> = found.unwrap_or_else(|_panic| {
+            // Whatever state it left, nobody shall use it.
+            self.symbolizer = Symbolizer::new();
+            Err("the symbols are damaged".to_owned())
+        });
         match found {
             Ok(found) => {
                 let each = addresses.iter().zip(found);
-                each.map(|(at, found)| match found {
-                    Symbolized::Sym(sym) => named(module, *at, sym),
-                    Symbolized::Unknown(reason) => {
-                        let go = go.entry(module.id());
-                        let go = go.or_insert_with(|| GoTable::read(file));
-                        match go.as_ref().and_then(|go| go.find(*at)) {
-                            Some(found) => Arc::from([found.frame(place(module, *at))]),
-                            None => Arc::from([unnamed(module, *at, why(reason))]),
-                        }
-                    }
+                each.map(|(at, found)| {
+                    found.unwrap_or_else(|why| self.by_go(module, file, *at, why))
                 })
                 .collect()
             }
-            Err(error) => refuse(&format!("cannot read symbols: {error:#}")),
+            Err(reason) => refuse(&reason),
+        }
+    }
+
+    /// What a Go program says of itself, for want of symbols.
+    fn by_go(&mut self, module: &Module, file: &File, at: u64, why: &str) -> Arc<[Frame]> {
+        let go = self.go.entry(module.id());
+        let go = go.or_insert_with(|| GoTable::read(file));
+        match go.as_ref().and_then(|go| go.find(at)) {
+            Some(found) => Arc::from([found.frame(place(module, at))]),
+            None => Arc::from([unnamed(module, at, why)]),
         }
     }
 }
@@ -164,6 +186,14 @@ fn why(reason: Reason) -> &'static str {
         Reason::MissingSyms => "the file has no symbols (install its debug symbols)",
         Reason::UnknownAddr => "no symbol covers this address (install debug symbols)",
         _ => "the symbols cannot be read",
+    }
+}
+
+/// The functions at one place, or why there are none.
+fn frames(module: &Module, at: u64, found: Symbolized<'_>) -> Result<Arc<[Frame]>, &'static str> {
+    match found {
+        Symbolized::Sym(sym) => Ok(named(module, at, sym)),
+        Symbolized::Unknown(reason) => Err(why(reason)),
     }
 }
 

@@ -89,12 +89,12 @@ pub(super) fn is_system(frame: &Frame) -> bool {
         || is_interpreter(file_name(module))
         || is_libc_function(function)
         || is_rust_runtime(function, file)
-        || file.ends_with(".go") && is_go_standard(function)
+        || is_go_file(file) && is_go_standard(function)
         || file.ends_with(".py") && file.contains("/lib/python3")
 }
 
-/// A shared library that the distribution has installed. (Programs lie below
-/// `/usr/lib` too, as those of a database.)
+/// A shared library that the distribution has installed, or one of Python's own
+/// modules. (Programs lie below `/usr/lib` too, as those of a database.)
 fn is_system_library(module: &str) -> bool {
     const DIRECTORIES: [&str; 5] = [
         "/lib/",
@@ -104,9 +104,10 @@ fn is_system_library(module: &str) -> bool {
         "/usr/local/lib/",
     ];
     file_name(module).contains(".so")
-        && DIRECTORIES
-            .iter()
-            .any(|directory| module.starts_with(directory))
+        && (module.contains("/lib-dynload/")
+            || DIRECTORIES
+                .iter()
+                .any(|directory| module.starts_with(directory)))
 }
 
 /// The program of an interpreter: it runs the application, and is not it.
@@ -131,6 +132,11 @@ fn is_rust_runtime(function: &str, file: &str) -> bool {
         .iter()
         .any(|root| path.starts_with(root));
     inside || file.starts_with("/rustc/") && file.contains("/library/")
+}
+
+/// Of the language, or its runtime's assembly.
+fn is_go_file(file: &str) -> bool {
+    file.ends_with(".go") || file.ends_with(".s") && file.contains("/src/")
 }
 
 /// Go's standard library, by the first part of the package's path: whatever
@@ -217,7 +223,16 @@ mod tests {
                 "net/http.(*Transport).dial",
                 "/usr/local/go/src/net/http/t.go",
             ),
-            frame("/app/g", "runtime.goexit", "asm_amd64.s.go"),
+            frame(
+                "/app/g",
+                "runtime.goexit",
+                "/usr/lib/go/src/runtime/asm_amd64.s",
+            ),
+            frame(
+                "/opt/py/lib/python3.12/lib-dynload/_socket.so",
+                "sock_connect",
+                "",
+            ),
             frame("", "create_connection", "/usr/lib/python3.12/socket.py"),
         ];
         let applications = [

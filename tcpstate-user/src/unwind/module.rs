@@ -118,7 +118,7 @@ pub struct Modules {
 impl Modules {
     /// The module that this file is, read when it is new; `None` for a file
     /// that is none. Every caller with the same file gets the same module.
-    pub(super) fn of(
+    pub(crate) fn of(
         &mut self,
         file: File,
         path: &OsStr,
