@@ -22,9 +22,12 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 #[map]
 pub(crate) static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether `transition` is running on this CPU, for `transition_again`.
+/// How many events under way on one CPU can be told apart; a power of two.
+pub(crate) const MARKS: usize = 64;
+
+/// The events that `transition` has seen on this CPU, for `transition_again`.
 #[map]
-pub(crate) static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static MARKED: PerCpuArray<[u64; MARKS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The last child that was made on this CPU, for `request`.
 #[map]

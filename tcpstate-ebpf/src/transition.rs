@@ -1,6 +1,6 @@
 //! Every change of state of a TCP socket.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
     record::{Header, Transition, TransitionInTask, how, kind},
     state::TcpState,
@@ -9,7 +9,7 @@ use tcpstate_common::{
 use crate::{
     emit::{count_foreign, count_rescued, emit, now},
     filter,
-    maps::RUNNING,
+    maps::{MARKED, MARKS},
     request,
     sock::Sock,
     task,
@@ -29,9 +29,12 @@ const CLOSING: u8 = TcpState::Closing as u8;
 /// const int oldstate, const int newstate)`, the same on Linux 5.10 to 7.3.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn transition(ctx: RawTracePointContext) {
-    set_running(1);
     record(&ctx);
-    set_running(0);
+    if let Some((place, event)) = place(&ctx) {
+        // SAFETY: a map value is valid as long as the program runs; volatile,
+        // because an interrupt looks at it in between.
+        unsafe { place.write_volatile(event) };
+    }
 }
 
 /// The same again, attached behind [`transition`], for the events that the
@@ -41,33 +44,44 @@ pub(crate) fn transition(ctx: RawTracePointContext) {
 /// (`prog->active`, since Linux 6.1:
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c#L2354-L2360>):
 /// a packet that arrives while [`transition`] runs for a task would change its
-/// socket's state unseen. Measured with the loopback's packets steered onto a
-/// CPU that opens and closes listeners: 1 event in 100 was missed, and a fifth
-/// of these were missing in the kernel's own count of misses too.
+/// socket's state unseen, and so would any other task where the one that runs
+/// the program can be preempted (seen with Debian's 7.2 and 7.3). Measured with
+/// the loopback's packets steered onto a CPU that opens and closes listeners: 1
+/// event in 100 was missed, and a fifth of these were missing in the kernel's own
+/// count of misses too.
 ///
-/// When a packet interrupts this one, it finds [`transition`] free. Where the
-/// kernel lets a program interrupt itself, [`transition`] has run and is marked
-/// as not running by the time this one comes.
+/// Whether [`transition`] has seen this event, its mark says. Whatever keeps this
+/// program from running did not keep the first one.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn transition_again(ctx: RawTracePointContext) {
-    if is_running() {
+    let Some((place, event)) = place(&ctx) else {
+        return;
+    };
+    // SAFETY: as above.
+    if unsafe { place.read_volatile() } == event {
+        // SAFETY: as above.
+        unsafe { place.write_volatile(0) };
+    } else {
         count_rescued();
         record(&ctx);
     }
 }
 
+/// Where [`transition`] marks the event, and the mark: where its arguments lie on
+/// the stack. They lie there for both programs, and for no other event as long as
+/// this one is under way. Events that interrupt each other have places of their
+/// own, but for 1 in 64: of those, one may be recorded twice.
 #[inline(always)]
-fn set_running(value: u64) {
-    if let Some(running) = RUNNING.get_ptr_mut(0) {
-        // SAFETY: a map value is valid as long as the program runs; volatile,
-        // because an interrupt looks at it in between.
-        unsafe { running.write_volatile(value) };
-    }
-}
-
-#[inline(always)]
-fn is_running() -> bool {
-    RUNNING.get(0).is_some_and(|&running| running != 0)
+fn place(ctx: &RawTracePointContext) -> Option<(*mut u64, u64)> {
+    /// 2^64 divided by the golden ratio: spreads what differs in the low bits.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    const SHIFT: u32 = 64 - MARKS.ilog2();
+    let marks = MARKED.get_ptr_mut(0)?;
+    // The verifier lets no pointer be multiplied, but two be subtracted.
+    let event = (ctx.as_ptr() as u64).wrapping_sub(marks as u64);
+    let index = (event.wrapping_mul(SPREAD) >> SHIFT) as usize;
+    // SAFETY: the index is below `MARKS`: it has that many bits.
+    Some((unsafe { marks.cast::<u64>().add(index) }, event))
 }
 
 #[inline(always)]

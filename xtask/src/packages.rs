@@ -41,6 +41,8 @@ pub(crate) const TEST: &[Program] = &[
     everywhere("nginx", "nginx"),
     // Not busybox's: that one runs its own `ip` whatever PATH says.
     everywhere("sh", "dash"),
+    here("cc", "gcc"),
+    here("python3", "python3"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),
