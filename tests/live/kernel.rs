@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs};
 
 use aya::programs::loaded_programs;
-use tcpstate::attach::{Family, HookReport, Request, Session, Signal, SignalReport};
+use tcpstate::attach::{Capture, Family, HookReport, Request, Session, Signal, SignalReport};
 
 use crate::{facts::tell, process::own_files};
 
@@ -29,6 +29,7 @@ fn open(hooks: Option<Family>) -> Session {
         hooks,
         ring_bytes: 64 << 10,
         accept_by_syscall: true,
+        capture: Some(Capture::default()),
         ..Request::default()
     };
     Session::open(&request).unwrap_or_else(|error| panic!("{hooks:?}: {error}"))

@@ -18,7 +18,7 @@ const PROMPT: u64 = 100 * MS;
 #[test]
 fn a_connect_that_hangs_is_shown_at_once_with_its_local_port_and_ends_as_unreachable() {
     let cable = Cable::new();
-    let mut trace = Trace::start(&[]);
+    let mut trace = Trace::start(&["--netns", &cable.left.inode.to_string()]);
     let noise = Noise::start();
     // Nobody has this address: the kernel asks for it on the cable, three
     // times a second apart, and then gives up with EHOSTUNREACH.
@@ -70,7 +70,7 @@ fn a_connect_that_hangs_is_shown_at_once_with_its_local_port_and_ends_as_unreach
 #[test]
 fn a_connect_that_is_given_up_by_its_process_ends_with_close() {
     let cable = Cable::new();
-    let trace = Trace::start(&[]);
+    let trace = Trace::start(&["--netns", &cable.left.inode.to_string()]);
     let nobody: SocketAddr = "10.99.0.78:7778".parse().unwrap();
     let (fd, began) = cable.left.enter(|| begin_connect(nobody));
     let ((), closed) = crate::clock::timed(|| drop(fd));
