@@ -1,7 +1,7 @@
 //! A listener that a peer, played by hand, connects to, and what the tool says of
 //! their handshakes.
 
-use std::{fs, os::fd::AsFd};
+use std::os::fd::AsFd;
 
 use rustix::net::{SocketFlags, accept_with};
 
@@ -70,13 +70,6 @@ impl Stage {
     /// Waits until the request of `side` is gone.
     pub(crate) fn gone(&self, side: &Side) -> Interval {
         self.inside.enter(|| wait_gone(side))
-    }
-}
-
-impl Netns {
-    /// Sets `net.ipv4.<name>` inside.
-    pub(crate) fn set(&self, name: &str, value: &str) {
-        self.enter(|| fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap());
     }
 }
 
