@@ -283,6 +283,7 @@ fn complaint(log: &str) -> Option<&str> {
         !line.is_empty()
             && !line.starts_with("processed ")
             && !line.starts_with("verification time")
+            && !line.starts_with("stack depth")
     };
     log.lines().map(str::trim).rfind(says)
 }
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn the_verifier_is_quoted_without_its_statistics() {
         let log = "0: (79) r6 = *(u64 *)(r1 +0)\nR1 invalid mem access 'scalar'\n\
-                   verification time 12 usec\nprocessed 3 insns (limit 1000000)\n";
+                   verification time 12 usec\nstack depth 8+0\nprocessed 3 insns (limit 1000000)\n";
         assert_eq!(complaint(log), Some("R1 invalid mem access 'scalar'"));
         assert_eq!(complaint(""), None);
     }
