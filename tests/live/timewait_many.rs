@@ -16,7 +16,7 @@ use rustix::{
 use crate::{
     clock::{in_vm, wait_for},
     facts::tell,
-    families::Families,
+    families::{Families, Family},
     flood::spacious,
     lines::Transition,
     net::{Listener, bound, socket},
@@ -99,33 +99,39 @@ fn make(families: &mut Families) -> u64 {
 }
 
 /// Pairs the begin and the end of every connection.
-fn assert_paired(run: &Finished, made: u64) {
+fn assert_paired(family: Family, run: &Finished, made: u64) {
     let mut begun = HashMap::new();
     let mut ended = 0;
     for line in run.select(|_| true) {
         match (line.old.as_str(), line.new.as_str()) {
             ("FIN_WAIT2", "TIME_WAIT") => {
-                assert_eq!(begun.insert(&line.conn, line.mono_ns), None, "{line:?}");
+                let before = begun.insert(&line.conn, line.mono_ns);
+                assert_eq!(before, None, "{family}: {line:?}");
             }
             ("TIME_WAIT", "CLOSE") => {
                 let begin = begun.remove(&line.conn);
-                assert_minute(line, begin.unwrap_or_else(|| panic!("no begin: {line:?}")));
+                let begin = begin.unwrap_or_else(|| panic!("{family}: no begin: {line:?}"));
+                assert_minute(family, line, begin);
                 ended += 1;
             }
-            _ => panic!("{line:?}"),
+            _ => panic!("{family}: {line:?}"),
         }
     }
-    assert_eq!((begun.len(), ended), (0, made), "without an end, ended");
+    assert_eq!((begun.len(), ended), (0, made), "{family}: no end, ended");
 }
 
-fn assert_minute(line: &Transition, begin: u64) {
+fn assert_minute(family: Family, line: &Transition, begin: u64) {
     let dwell = line.mono_ns - begin;
     let told = (line.dwell.as_str(), line.dwell_ns, line.cause.as_deref());
-    assert_eq!(told, ("exact", Some(dwell), Some("expired")), "{line:?}");
+    assert_eq!(
+        told,
+        ("exact", Some(dwell), Some("expired")),
+        "{family}: {line:?}"
+    );
     // Such a FIN starts the minute again.
     let again = if line.rearmed == Some(0) { 0 } else { SECOND };
     let minute = 60 * SECOND - SECOND / 100..=60 * SECOND + SLOT + again;
-    assert!(minute.contains(&dwell), "{line:?}");
+    assert!(minute.contains(&dwell), "{family}: {line:?}");
 }
 
 /// The most ends within 10 ms.
@@ -169,7 +175,7 @@ fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
     let runs = families.stop();
     assert_eq!(minisockets(&counted), made, "{counted:#?}");
     for (family, run) in &runs {
-        assert_paired(run, made);
+        assert_paired(*family, run, made);
         tell("burst", &format!("ends in 10 ms/{family}"), burst(run));
     }
 }
