@@ -8,6 +8,8 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::{
     clock::{Interval, timed},
     net::wait_readable,
@@ -138,6 +140,16 @@ impl Attempt {
     pub(crate) fn answered(&mut self) -> Interval {
         let ((), when) = timed(|| while !self.reads_syn_ack() {});
         when
+    }
+
+    /// Whether there is a SYN-ACK for this attempt already.
+    pub(crate) fn is_answered(&mut self) -> bool {
+        let mut wanted = [PollFd::new(&self.device, PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut wanted, Some(&at_once)).unwrap() == 1 && self.reads_syn_ack()
     }
 
     fn reads_syn_ack(&mut self) -> bool {

@@ -84,7 +84,11 @@ pub struct Group {
     pub opened: Opened,
     /// Where in its code.
     pub origin_stack: Option<StackId>,
-    /// Where the last of them read end-of-file, where all did that at one place.
+    /// Of how many of them that was seen; of the others it is taken for the
+    /// same, when stacks were captured of a sample only and all of that agree.
+    pub origin_seen: usize,
+    /// Where the last of them read end-of-file, where all of which that was seen
+    /// did so at one place.
     pub eof_stack: Option<StackId>,
     /// How many.
     pub count: usize,
@@ -133,6 +137,7 @@ pub fn group(sockets: &[Socket], min_age_ns: u64, traced_ns: u64) -> Report {
             None => {}
         }
     }
+    let groups = with_unsampled(groups);
     let made = groups.into_iter();
     let made = made.filter_map(|(key, members)| make(&key, &members, traced_ns));
     report.groups = made.collect();
@@ -174,6 +179,37 @@ impl Key {
     }
 }
 
+/// A process that opens more than its share has stacks of a sample. What was
+/// not sampled belongs to the sample, when that has one place only.
+fn with_unsampled(mut groups: BTreeMap<Key, Vec<&Socket>>) -> BTreeMap<Key, Vec<&Socket>> {
+    let keys: Vec<_> = groups.keys().cloned().collect();
+    for key in keys.iter().filter(|it| it.stack.is_none()) {
+        let Some(members) = groups.get(key) else {
+            continue;
+        };
+        let came_through = |it: &Socket| it.listener.as_ref().map(|it| (it.addr, it.port));
+        let through = members.first().and_then(|it| came_through(it));
+        let mut sampled = keys.iter().filter(|it| {
+            let same = Key {
+                stack: None,
+                listener: key.listener,
+                ..(*it).clone()
+            };
+            it.stack.is_some()
+                && same == *key
+                && groups[it]
+                    .first()
+                    .is_some_and(|it| came_through(it) == through)
+        });
+        let (Some(place), None) = (sampled.next(), sampled.next()) else {
+            continue;
+        };
+        let unsampled = groups.remove(key).unwrap_or_default();
+        groups.entry(place.clone()).or_default().extend(unsampled);
+    }
+    groups
+}
+
 fn owner(class: Class, socket: &Socket) -> Owner {
     if class == Class::NeverAccepted {
         let listener = socket.listener.as_ref();
@@ -210,7 +246,11 @@ fn make(key: &Key, members: &[&Socket], traced_ns: u64) -> Option<Group> {
         origin: first.origin,
         opened: key.opened,
         origin_stack: key.stack,
-        eof_stack: common(members.iter().map(|it| it.eof_stack)),
+        origin_seen: members
+            .iter()
+            .filter(|it| it.origin_stack.is_some())
+            .count(),
+        eof_stack: common(members.iter().filter_map(|it| it.eof_stack)),
         count: members.len(),
         growth_per_min: growth(members, traced_ns),
         ages: ages(members),
@@ -227,9 +267,9 @@ fn make(key: &Key, members: &[&Socket], traced_ns: u64) -> Option<Group> {
 }
 
 /// What all have, if it is the same.
-fn common(mut all: impl Iterator<Item = Option<StackId>>) -> Option<StackId> {
-    let first = all.next()??;
-    all.all(|other| other == Some(first)).then_some(first)
+fn common(mut all: impl Iterator<Item = StackId>) -> Option<StackId> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
 }
 
 /// Only what was seen to come during the trace counts.

@@ -221,6 +221,30 @@ fn another_stack_is_another_group_and_the_worst_is_first() {
 }
 
 #[test]
+fn what_was_not_sampled_belongs_to_the_only_place_that_the_sample_has() {
+    let at = |n, stack: Option<u32>| Socket {
+        origin_stack: stack.map(StackId),
+        ..socket(n)
+    };
+    let groups = |all: &[Socket]| {
+        let groups = group(all, MIN_AGE, 60 * S).groups;
+        let told = groups.iter();
+        told.map(|it| (it.origin_stack.map(|id| id.0), it.count, it.origin_seen))
+            .collect::<Vec<_>>()
+    };
+    let one = [at(1, Some(1)), at(2, None), at(3, None)];
+    assert_eq!(groups(&one), [(Some(1), 3, 1)]);
+    let two = [at(1, Some(1)), at(2, None), at(3, Some(2))];
+    assert_eq!(groups(&two).len(), 3);
+    // Older than the trace: whose it was is not known.
+    let older = Socket {
+        origin: None,
+        ..at(2, None)
+    };
+    assert_eq!(groups(&[at(1, Some(1)), older]).len(), 2);
+}
+
+#[test]
 fn an_idle_pool_is_a_notice_until_it_is_too_large_for_one() {
     let pool = |count| {
         let idle = |n| Socket {
@@ -294,5 +318,6 @@ fn where_end_of_file_was_read_is_told_only_when_it_is_one_place() {
     let here = Some(StackId(4));
     assert_eq!(stack(&[read(1, here), read(2, here)]), here);
     assert_eq!(stack(&[read(1, here), read(2, Some(StackId(5)))]), None);
-    assert_eq!(stack(&[read(1, here), read(2, None)]), None);
+    // Where was not captured of all, one of which may do for them.
+    assert_eq!(stack(&[read(1, here), read(2, None)]), here);
 }

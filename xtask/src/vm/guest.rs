@@ -1,11 +1,11 @@
 //! What of this project runs in the guest, linked statically: the guest has
 //! none of the libraries that the host has.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, machine::workspace, vm::no_live_target};
+use crate::{cargo, exec::exec, machine::workspace, vm::no_live_target};
 
 pub(crate) struct Payload {
     pub(crate) tcpstate: PathBuf,
@@ -13,6 +13,8 @@ pub(crate) struct Payload {
     pub(crate) witness: Option<PathBuf>,
     /// The live tests, if there are any.
     pub(crate) live: Option<PathBuf>,
+    /// The program that leaks in every way, for these.
+    pub(crate) zoo: Option<PathBuf>,
 }
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -52,5 +54,20 @@ pub(crate) fn build() -> Result<Payload> {
             true => Some(built.executable("live")?.to_owned()),
             false => None,
         },
+        zoo: has_live.then(zoo).transpose()?,
     })
+}
+
+/// As distributions build: optimized, without frame pointers. Nothing but a
+/// static program: the guest's libraries are those of other programs.
+fn zoo() -> Result<PathBuf> {
+    let source = workspace().join("tests/zoo/leak.c");
+    let made = workspace().join("target/static/leak");
+    exec(
+        Command::new("cc")
+            .args(["-static", "-O2", "-fomit-frame-pointer", "-pthread", "-o"])
+            .args([&made, &source]),
+    )
+    .context("the packages gcc and libc6-dev build it")?;
+    Ok(made)
 }

@@ -101,6 +101,9 @@ fn ours(archive: &mut Archive<impl Write>, payload: &Payload) -> Result<()> {
     if let Some(live) = &payload.live {
         copy(archive, Path::new("/vm/live"), live)?;
     }
+    if let Some(zoo) = &payload.zoo {
+        copy(archive, Path::new("/vm/leak"), zoo)?;
+    }
     Ok(())
 }
 

@@ -50,6 +50,7 @@ fn never_closed() -> Group {
         }),
         opened: Opened::Accept,
         origin_stack: Some(StackId(1)),
+        origin_seen: 12,
         eof_stack: Some(StackId(2)),
         count: 12,
         growth_per_min: 15.93,

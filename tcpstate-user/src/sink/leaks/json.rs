@@ -72,6 +72,8 @@ struct Origin<'a> {
     kind: &'static str,
     pid: Option<u32>,
     stack: Option<&'a [Frame]>,
+    /// Of how many sockets it was captured.
+    seen: usize,
     /// Which of them is the application's first.
     application: Option<usize>,
     end: Option<&'a str>,
@@ -182,6 +184,7 @@ fn origin<'a>(group: &Group, stack: Option<&'a NamedStack>) -> Origin<'a> {
         kind: group.opened.name(),
         pid: group.origin.map(|process| process.pid),
         stack: stack.map(|stack| stack.frames.as_slice()),
+        seen: group.origin_seen,
         application: stack.and_then(|stack| sight(&stack.frames).application),
         end: stack.map(|stack| stack.end.name()),
     }

@@ -127,7 +127,13 @@ impl Page {
             Opened::Unknown => "opened",
         };
         match told.stack(group.origin_stack) {
-            Some(stack) => self.stack(opened, stack),
+            Some(stack) => {
+                self.stack(opened, stack);
+                if group.origin_seen < group.count {
+                    let seen = format!("captured of {} of them", group.origin_seen);
+                    self.aside(&mut "", &seen);
+                }
+            }
             None if group.opened == Opened::Unknown => {
                 self.wrapped(
                     opened,
