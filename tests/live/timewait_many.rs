@@ -14,9 +14,9 @@ use rustix::{
 };
 
 use crate::{
-    clock::{in_vm, wait_for},
+    clock::{in_vm, now, wait_for},
     facts::tell,
-    families::Families,
+    families::{Families, Family},
     flood::spacious,
     lines::Transition,
     net::{Listener, bound, socket},
@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// How many: they have to be there before the first one's minute is over, so
-/// the emulated machine has a hundredth.
+/// the emulated machine has a hundredth. A machine that is busy otherwise may
+/// not make so many in time, but has to make a tenth.
 fn full() -> u64 {
     if in_vm() { 2_000 } else { 200_000 }
 }
@@ -78,12 +79,14 @@ fn waiting() -> u64 {
     words.next().unwrap().parse().unwrap()
 }
 
-/// Makes them until the kernel has so many at once, and gives how many it took.
-fn make(families: &mut Families) -> u64 {
+/// Makes them until the kernel has so many at once, and gives how many it took
+/// and how many it has.
+fn make(families: &mut Families) -> (u64, u64) {
     let (fd, own) = bound("0.0.0.0:0".parse().unwrap());
     let listener = Listener::from_bound(fd, own);
     let mut made = 0;
-    wait_for("so many at once", || {
+    let begun = now();
+    let (at_once, _) = wait_for("so many at once", || {
         let more = behind() / 2;
         for number in made..made + more {
             open_and_close(&listener, address(number, own.port()));
@@ -92,40 +95,48 @@ fn make(families: &mut Families) -> u64 {
         // One line each so far: that of its begin.
         let told = made.saturating_sub(behind());
         families.until("their begins", |seen| seen.len() as u64 >= told);
-        (waiting() >= full()).then_some(())
+        let late = now() - begun > 55 * SECOND;
+        Some(waiting()).filter(|&at_once| at_once >= full() || late)
     });
+    assert!(at_once >= full() / 10, "only {at_once} at once");
     families.until("all begins", |seen| seen.len() as u64 >= made);
-    made
+    (made, at_once)
 }
 
 /// Pairs the begin and the end of every connection.
-fn assert_paired(run: &Finished, made: u64) {
+fn assert_paired(family: Family, run: &Finished, made: u64) {
     let mut begun = HashMap::new();
     let mut ended = 0;
     for line in run.select(|_| true) {
         match (line.old.as_str(), line.new.as_str()) {
             ("FIN_WAIT2", "TIME_WAIT") => {
-                assert_eq!(begun.insert(&line.conn, line.mono_ns), None, "{line:?}");
+                let before = begun.insert(&line.conn, line.mono_ns);
+                assert_eq!(before, None, "{family}: {line:?}");
             }
             ("TIME_WAIT", "CLOSE") => {
                 let begin = begun.remove(&line.conn);
-                assert_minute(line, begin.unwrap_or_else(|| panic!("no begin: {line:?}")));
+                let begin = begin.unwrap_or_else(|| panic!("{family}: no begin: {line:?}"));
+                assert_minute(family, line, begin);
                 ended += 1;
             }
-            _ => panic!("{line:?}"),
+            _ => panic!("{family}: {line:?}"),
         }
     }
-    assert_eq!((begun.len(), ended), (0, made), "without an end, ended");
+    assert_eq!((begun.len(), ended), (0, made), "{family}: no end, ended");
 }
 
-fn assert_minute(line: &Transition, begin: u64) {
+fn assert_minute(family: Family, line: &Transition, begin: u64) {
     let dwell = line.mono_ns - begin;
     let told = (line.dwell.as_str(), line.dwell_ns, line.cause.as_deref());
-    assert_eq!(told, ("exact", Some(dwell), Some("expired")), "{line:?}");
+    assert_eq!(
+        told,
+        ("exact", Some(dwell), Some("expired")),
+        "{family}: {line:?}"
+    );
     // Such a FIN starts the minute again.
     let again = if line.rearmed == Some(0) { 0 } else { SECOND };
     let minute = 60 * SECOND - SECOND / 100..=60 * SECOND + SLOT + again;
-    assert!(minute.contains(&dwell), "{line:?}");
+    assert!(minute.contains(&dwell), "{family}: {line:?}");
 }
 
 /// The most ends within 10 ms.
@@ -154,7 +165,8 @@ fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
         .map(|(_, pid)| memory(*pid))
         .collect();
     let (counted, made) = inside.enter(|| {
-        let made = make(&mut families);
+        let (made, at_once) = make(&mut families);
+        tell("memory", "minisockets at once", at_once);
         for ((family, pid), idle) in families.pids().into_iter().zip(idle) {
             let each = memory(pid).saturating_sub(idle) / made;
             let key = format!("bytes per tracked minisocket/{family}");
@@ -169,7 +181,7 @@ fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
     let runs = families.stop();
     assert_eq!(minisockets(&counted), made, "{counted:#?}");
     for (family, run) in &runs {
-        assert_paired(run, made);
+        assert_paired(*family, run, made);
         tell("burst", &format!("ends in 10 ms/{family}"), burst(run));
     }
 }

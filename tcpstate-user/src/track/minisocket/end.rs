@@ -35,6 +35,15 @@ fn state_at(known: &Minisocket, event: &Event) -> TcpState {
     }
 }
 
+/// Whether a process ends a minisocket on its own behalf: it does nothing else
+/// with the timer. Of one that runs out, the caller is not told.
+fn is_called_by_a_process(by: u8) -> bool {
+    matches!(
+        by,
+        caller::HASH_CONNECT | caller::CHECK_ESTABLISHED | caller::ABORT | caller::PURGE
+    )
+}
+
 impl Tracker {
     /// `timer_cancel`: it ends, or its timer has run out, or is started again.
     /// If nothing follows, it ended on behalf of `by`.
@@ -55,7 +64,12 @@ impl Tracker {
             (None, None) => self.ended_beside(at, event.pid, tw, &stop.key),
             known => known,
         };
+        let reset = self.minisockets.resets.of(at, tw);
+        let answered = matches!(reset, Some((Cause::ResetSent, _)));
         self.minisockets.await_end(tw, stop);
+        if event.left_ms > 0 && (answered || is_called_by_a_process(by)) {
+            self.conclude_stop(tw, out);
+        }
     }
 
     /// Why it ended, from what happened at the same time.

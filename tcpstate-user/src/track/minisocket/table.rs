@@ -18,10 +18,14 @@ use crate::{
 
 /// How long an end is not certain. `timer_expire_entry` and a new start follow
 /// `timer_cancel` at once, `kfree_skb` when the segment is done with; only an
-/// interrupt or a hypervisor can come between, as before `tcp_send_reset`.
-const STOP_NS: u64 = 30_000_000;
-/// How long the full socket may take to hand over, which is in the same call.
-const BEGIN_NS: u64 = 30_000_000;
+/// interrupt or a hypervisor can come between, as before `tcp_send_reset`. In an
+/// emulated machine that was shared, 30 ms were too few for one of 2000; and to
+/// take a new start for an end would be wrong, to say it late is not.
+const STOP_NS: u64 = 1_000_000_000;
+/// How long the full socket may take to hand over, which is in the same call:
+/// as with [`STOP_NS`], where too early means a connection that was refused its
+/// minisocket.
+const BEGIN_NS: u64 = 1_000_000_000;
 /// Begins that wait at the same time, if a recording has that many: on a host
 /// they are as many as CPUs.
 const BEGINS: usize = 1 << 16;
