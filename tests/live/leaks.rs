@@ -1,5 +1,7 @@
 //! Real leaks, each of its own kind, and what `tcpstate leaks` says of them.
 
+mod many;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
