@@ -1,5 +1,6 @@
 //! Real leaks, each of its own kind, and what `tcpstate leaks` says of them.
 
+mod alarms;
 mod many;
 
 use rustix::process::{Pid, Signal, kill_process};
