@@ -1,6 +1,7 @@
 //! Real leaks, each of its own kind, and what `tcpstate leaks` says of them.
 
 mod alarms;
+mod languages;
 mod many;
 
 use rustix::process::{Pid, Signal, kill_process};
