@@ -373,9 +373,11 @@ fn only_the_process_that_was_asked_for() {
         visit(&other, 2, b"");
         visit(&one, 3, b"");
     });
-    leaks.until("never_closed", 3);
+    leaks.until_summary("three suspects", |it| it["suspects"] == 3);
     let (last, _) = leaks.stop();
-    assert_eq!(last.len(), 1, "{last:#?}");
-    assert_eq!(last[0]["pid"], one.pid());
+    // One group, or two: an fexit program does not see the return of a call
+    // that was under way when it was attached, so that the opener of the first
+    // is not known there.
+    assert!(last.iter().all(|it| it["pid"] == one.pid()), "{last:#?}");
     assert_ne!(u64::from(own_pid()), one.pid());
 }
