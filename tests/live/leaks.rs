@@ -1,5 +1,10 @@
 //! Real leaks, each of its own kind, and what `tcpstate leaks` says of them.
 
+mod alarms;
+mod hostile;
+mod languages;
+mod many;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -26,6 +31,12 @@ impl Leaks {
             text.starts_with("{\"type\":\"start\"").then_some(())
         });
         Self(tool)
+    }
+
+    /// What the start line says of each signal: its hook, or null.
+    fn hooks(&self) -> Value {
+        let start = lines(&self.0.stdout.text(), "start").remove(0);
+        start["hooks"].clone()
     }
 
     /// Waits for a report with `count` suspects of this class; gives their group.
@@ -104,10 +115,27 @@ fn assert_in_order(names: &[String], expected: &[&str]) {
 
 const ACCEPTED: [&str; 3] = ["take_connection", "serve_order", "main"];
 
-/// The group of one kind of leak by a server, with origin and process checked.
-fn leak_of(mode: &str, class: &str, data: &[u8]) -> (Value, u64) {
+/// A stack has these functions, or its signal has no hook, and it is not there.
+fn assert_stack(stack: &Value, hook: &Value, expected: &[&str]) {
+    if hook.is_null() {
+        assert!(stack.is_null(), "{stack:#}");
+    } else {
+        assert_in_order(&functions(stack), expected);
+    }
+}
+
+/// One kind of leak by a server.
+struct Leak {
+    group: Value,
+    pid: u64,
+    hooks: Value,
+}
+
+/// Its group, with origin and process checked.
+fn leak_of(mode: &str, class: &str, data: &[u8]) -> Leak {
     let inside = Netns::new();
     let mut leaks = Leaks::start(&inside, &["--min-age", "100ms"]);
+    let hooks = leaks.hooks();
     let server = inside.enter(|| {
         let server = Leaking::server(mode);
         visit(&server, 3, data);
@@ -120,7 +148,12 @@ fn leak_of(mode: &str, class: &str, data: &[u8]) -> (Value, u64) {
     assert_eq!(group["pid"], server.pid(), "{group:#}");
     assert_eq!(group["comm"], "leak");
     assert_eq!(group["origin"]["kind"], "accept");
-    (group, server.pid())
+    if class != "never_accepted" {
+        let stack = &group["origin"]["stack"];
+        assert_stack(stack, &hooks["accept_stack"], &ACCEPTED);
+    }
+    let pid = server.pid();
+    Leak { group, pid, hooks }
 }
 
 fn fds(group: &Value) -> usize {
@@ -129,15 +162,16 @@ fn fds(group: &Value) -> usize {
 
 #[test]
 fn end_of_file_read_and_never_closed() {
-    let (group, pid) = leak_of("never-closed", "never_closed", b"request");
+    let Leak { group, pid, hooks } = leak_of("never-closed", "never_closed", b"request");
     assert_eq!(group["state"], "CLOSE_WAIT");
     assert_eq!(group["oldest"], "exact");
     assert_eq!(fds(&group), 3);
     assert_eq!(group["holders"][0]["pid"], pid);
-    let origin = functions(&group["origin"]["stack"]);
-    assert_in_order(&origin, &ACCEPTED);
-    assert_eq!(group["origin"]["end"], "root");
-    assert_in_order(&functions(&group["eof_stack"]), &["read_request", "main"]);
+    if !hooks["accept_stack"].is_null() {
+        assert_eq!(group["origin"]["end"], "root");
+    }
+    let expected = ["read_request", "main"];
+    assert_stack(&group["eof_stack"], &hooks["end_of_file_stack"], &expected);
     let message = group["message"].as_str().unwrap();
     assert!(
         message.contains("read end-of-file on 3 sockets"),
@@ -147,9 +181,8 @@ fn end_of_file_read_and_never_closed() {
 
 #[test]
 fn end_of_file_not_read() {
-    let (group, _) = leak_of("not-read", "eof_not_read", b"");
+    let Leak { group, .. } = leak_of("not-read", "eof_not_read", b"");
     assert_eq!(fds(&group), 3);
-    assert_in_order(&functions(&group["origin"]["stack"]), &ACCEPTED);
     // What it does instead: it waits for the next connection.
     let threads = group["threads"].as_array().unwrap();
     assert_eq!(threads[0]["count"], 1, "{threads:#?}");
@@ -157,14 +190,14 @@ fn end_of_file_not_read() {
 
 #[test]
 fn data_that_nobody_reads() {
-    let (group, _) = leak_of("not-read", "unread_data", b"0123456789");
+    let Leak { group, .. } = leak_of("not-read", "unread_data", b"0123456789");
     assert_eq!(group["unread_bytes"], 30);
     assert_eq!(fds(&group), 3);
 }
 
 #[test]
 fn connections_that_nobody_accepts_are_their_listeners_fault() {
-    let (group, pid) = leak_of("never-accepted", "never_accepted", b"");
+    let Leak { group, pid, .. } = leak_of("never-accepted", "never_accepted", b"");
     assert_eq!(fds(&group), 0);
     assert_eq!(group["listener"]["queue"], 3);
     assert_eq!(group["listener"]["queue_limit"], 64);
@@ -173,13 +206,13 @@ fn connections_that_nobody_accepts_are_their_listeners_fault() {
 
 #[test]
 fn a_descriptor_of_another_number_is_found() {
-    let (group, _) = leak_of("doubled", "never_closed", b"");
+    let Leak { group, .. } = leak_of("doubled", "never_closed", b"");
     assert_eq!(fds(&group), 3);
 }
 
 #[test]
 fn children_that_inherited_it_are_told() {
-    let (group, pid) = leak_of("forked", "held_elsewhere", b"");
+    let Leak { group, pid, .. } = leak_of("forked", "held_elsewhere", b"");
     let holders = group["holders"].as_array().unwrap();
     assert!(!holders.is_empty() && holders.iter().all(|it| it["pid"] != pid));
     assert_eq!(group["origin"]["pid"], pid);
@@ -187,7 +220,7 @@ fn children_that_inherited_it_are_told() {
 
 #[test]
 fn the_receiver_of_a_passed_descriptor_is_told() {
-    let (group, pid) = leak_of("passed", "held_elsewhere", b"");
+    let Leak { group, pid, .. } = leak_of("passed", "held_elsewhere", b"");
     let holders = group["holders"].as_array().unwrap();
     assert_eq!(holders.len(), 1, "{group:#}");
     assert_ne!(holders[0]["pid"], pid);
@@ -237,7 +270,8 @@ fn client_of(mode: &str, class: &str, count: u64, close: bool) -> Value {
     assert_eq!(group["pid"], client.pid());
     assert_eq!(group["origin"]["kind"], "connect");
     let expected = ["open_backend", "borrow_from_pool"];
-    assert_in_order(&functions(&group["origin"]["stack"]), &expected);
+    let stack = &group["origin"]["stack"];
+    assert_stack(stack, &leaks.hooks()["connect_stack"], &expected);
     leaks.stop();
     group
 }
@@ -339,9 +373,11 @@ fn only_the_process_that_was_asked_for() {
         visit(&other, 2, b"");
         visit(&one, 3, b"");
     });
-    leaks.until("never_closed", 3);
+    leaks.until_summary("three suspects", |it| it["suspects"] == 3);
     let (last, _) = leaks.stop();
-    assert_eq!(last.len(), 1, "{last:#?}");
-    assert_eq!(last[0]["pid"], one.pid());
+    // One group, or two: an fexit program does not see the return of a call
+    // that was under way when it was attached, so that the opener of the first
+    // is not known there.
+    assert!(last.iter().all(|it| it["pid"] == one.pid()), "{last:#?}");
     assert_ne!(u64::from(own_pid()), one.pid());
 }

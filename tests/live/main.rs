@@ -12,7 +12,7 @@
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | whatever needs a network namespace | iproute2 |
 //! | `ss` | `existing`, `requests`, `timewait` | iproute2 |
-//! | `cc` | `leaks` | gcc |
+//! | `cc`, `python3`, `go`, `nginx` | `leaks` | gcc, python3, golang-go, nginx-light |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Starts nginx on an address, alone and in the foreground.
-fn nginx(directory: &Path, address: SocketAddr) -> Running {
+pub(crate) fn nginx(directory: &Path, address: SocketAddr) -> Running {
     let at = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {at}/{kind};"))

@@ -12,7 +12,7 @@ use std::{
 use crate::process::{missing, output, own_files};
 
 /// The program: `TCPSTATE_ZOO`, else what the C compiler makes of its source.
-fn program() -> &'static OsString {
+pub(crate) fn program() -> &'static OsString {
     static PROGRAM: OnceLock<OsString> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(given) = std::env::var_os("TCPSTATE_ZOO") {
@@ -38,7 +38,13 @@ pub(crate) struct Leaking {
 impl Leaking {
     /// One that accepts.
     pub(crate) fn server(mode: &str) -> Self {
-        let mut leaking = Self::start(mode, None);
+        let mut command = Command::new(program());
+        Self::told(command.arg(mode), "gcc")
+    }
+
+    /// A program that prints the port on which it listens, or says what to install.
+    pub(crate) fn told(command: &mut Command, package: &str) -> Self {
+        let mut leaking = Self::run(command, package);
         let mut line = String::new();
         let stdout = leaking.child.stdout.as_mut().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -48,16 +54,16 @@ impl Leaking {
 
     /// One that connects.
     pub(crate) fn client(mode: &str, server: SocketAddr) -> Self {
-        Self::start(mode, Some(server.port()))
+        let mut command = Command::new(program());
+        Self::run(command.arg(mode).arg(server.port().to_string()), "gcc")
     }
 
-    fn start(mode: &str, port: Option<u16>) -> Self {
+    fn run(command: &mut Command, package: &str) -> Self {
         own_files();
-        let mut command = Command::new(program());
-        command.arg(mode).args(port.map(|port| port.to_string()));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.spawn();
-        let child = child.unwrap_or_else(|error| missing("leak", "gcc", &error));
+        let name = command.get_program().to_string_lossy();
+        let child = child.unwrap_or_else(|error| missing(&name, package, &error));
         Self { child, port: 0 }
     }
 

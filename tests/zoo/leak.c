@@ -15,12 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define KEEP __attribute__((noinline, noclone))
+enum { MANY = 100000 };
+/* Connections that a listener lets wait. */
+enum { SHORT = 64, LONG = 4096 };
 
 static void check(long result, const char *what) {
     if (result < 0) {
@@ -35,17 +39,39 @@ static struct sockaddr_in loopback(int port) {
     return address;
 }
 
-static int listen_here(void) {
+static int listen_here(int backlog) {
     struct sockaddr_in address = loopback(0);
     socklen_t length = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     check(listener, "socket");
     check(bind(listener, (struct sockaddr *)&address, sizeof address), "bind");
-    check(listen(listener, 64), "listen");
+    check(listen(listener, backlog), "listen");
     check(getsockname(listener, (struct sockaddr *)&address, &length), "getsockname");
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
     return listener;
+}
+
+/* A leak ends at the limit of descriptors, which is low by default: as many as
+ * this machine allows, up to MANY and some. */
+static int allow_descriptors(void) {
+    enum { SOME = 1000 };
+    struct rlimit limit;
+    check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+    struct rlimit most = {.rlim_cur = MANY + SOME, .rlim_max = MANY + SOME};
+    if (setrlimit(RLIMIT_NOFILE, &most) < 0) {
+        most.rlim_cur = most.rlim_max = limit.rlim_max;
+        check(setrlimit(RLIMIT_NOFILE, &most), "setrlimit");
+    }
+    return most.rlim_cur - SOME;
+}
+
+/* Fills the table up to a number, so that what follows comes behind. */
+static void fill_table(int most) {
+    for (int fd = 0; fd < most;) {
+        fd = dup(STDIN_FILENO);
+        check(fd, "dup");
+    }
 }
 
 /* Never a tail call: the caller's frame has to be there. */
@@ -154,15 +180,20 @@ int main(int argc, char **argv) {
     int port = argc > 2 ? atoi(argv[2]) : 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (strcmp(mode, "never-closed") == 0) {
-        for (int listener = listen_here();;)
+        allow_descriptors();
+        for (int listener = listen_here(LONG);;)
+            read_request(serve_order(listener));
+    } else if (strcmp(mode, "behind-many") == 0) {
+        fill_table(allow_descriptors());
+        for (int listener = listen_here(LONG);;)
             read_request(serve_order(listener));
     } else if (strcmp(mode, "not-read") == 0) {
-        for (int listener = listen_here();;)
+        for (int listener = listen_here(LONG);;)
             serve_order(listener);
     } else if (strcmp(mode, "never-accepted") == 0) {
-        listen_here();
+        listen_here(SHORT);
     } else if (strcmp(mode, "forked") == 0) {
-        for (int listener = listen_here();;) {
+        for (int listener = listen_here(LONG);;) {
             int fd = serve_order(listener);
             if (child() == 0)
                 for (;;)
@@ -174,27 +205,27 @@ int main(int argc, char **argv) {
         check(socketpair(AF_UNIX, SOCK_STREAM, 0, channel), "socketpair");
         if (child() == 0)
             receive_and_keep(channel[1]);
-        for (int listener = listen_here();;) {
+        for (int listener = listen_here(LONG);;) {
             int fd = serve_order(listener);
             pass_on(channel[0], fd);
             close(fd);
         }
     } else if (strcmp(mode, "doubled") == 0) {
-        for (int listener = listen_here();;) {
+        for (int listener = listen_here(LONG);;) {
             int fd = serve_order(listener), twin = dup(fd);
             check(twin, "dup");
             close(fd);
             read_request(twin);
         }
     } else if (strcmp(mode, "slow") == 0) {
-        for (int listener = listen_here();;) {
+        for (int listener = listen_here(LONG);;) {
             int fd = serve_order(listener);
             read_request(fd);
             usleep(500 * 1000);
             close(fd);
         }
     } else if (strcmp(mode, "well") == 0) {
-        serve_well(listen_here());
+        serve_well(listen_here(LONG));
     } else if (strcmp(mode, "pool") == 0) {
         for (int n = 0; n < 5; n++)
             borrow_from_pool(port);

@@ -43,6 +43,7 @@ pub(crate) const TEST: &[Program] = &[
     everywhere("sh", "dash"),
     here("cc", "gcc"),
     here("python3", "python3"),
+    here("go", "golang-go"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),

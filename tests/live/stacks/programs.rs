@@ -2,9 +2,6 @@
 //!
 //! The emulated machine has neither a compiler nor the C library nor Python,
 //! so there these tests do nothing: what they test runs in user space.
-//!
-//! The emulated machine has neither a compiler nor the C library nor Python,
-//! so there these tests do nothing: what they test runs in user space.
 
 use std::{
     fs,
@@ -112,9 +109,6 @@ fn a_c_program_without_frame_pointers_is_unwound_to_its_root_and_named() {
     if in_vm() {
         return;
     }
-    if in_vm() {
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let program = compiled(directory.path(), &["-g"]);
     let (_listener, address) = listener();
@@ -138,9 +132,6 @@ fn a_c_program_without_frame_pointers_is_unwound_to_its_root_and_named() {
 
 #[test]
 fn a_stripped_program_has_places_build_id_and_the_reason() {
-    if in_vm() {
-        return;
-    }
     if in_vm() {
         return;
     }
@@ -170,9 +161,6 @@ fn a_program_that_was_deleted_and_has_exited_is_still_named() {
     if in_vm() {
         return;
     }
-    if in_vm() {
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let program = compiled(directory.path(), &[]);
     let (_listener, address) = listener();
@@ -192,9 +180,6 @@ fn a_program_that_was_deleted_and_has_exited_is_still_named() {
 
 #[test]
 fn a_program_that_was_deleted_before_is_named() {
-    if in_vm() {
-        return;
-    }
     if in_vm() {
         return;
     }
@@ -230,9 +215,6 @@ sys.stdin.read()
 
 #[test]
 fn a_python_program_is_unwound_through_its_interpreter() {
-    if in_vm() {
-        return;
-    }
     if in_vm() {
         return;
     }
