@@ -157,7 +157,8 @@ fn of_timer(timer: u64) -> Sock {
 #[inline(always)]
 fn send(req: Sock, what: u8, by: impl FnOnce(&Tuple) -> Option<u8>) {
     let synack_us: u64 = read(req.0, setting(&OFFSETS.tcp_request_sock_snt_synack));
-    if synack_us == 0 {
+    let listener: u64 = read(req.0, setting(&OFFSETS.sock_common_skc_listener));
+    if synack_us == 0 || listener == 0 {
         return;
     }
     if !req.is_tcp_by_proto() {
@@ -170,7 +171,6 @@ fn send(req: Sock, what: u8, by: impl FnOnce(&Tuple) -> Option<u8>) {
     let family = req.family();
     let tuple = req.small_tuple(family);
     let Some(by) = by(&tuple) else { return };
-    let listener: u64 = read(req.0, setting(&OFFSETS.sock_common_skc_listener));
     emit(kind::REQUEST, req.netns(), |header| Request {
         header,
         ktime: now(),
