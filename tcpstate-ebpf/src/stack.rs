@@ -23,7 +23,7 @@ use tcpstate_common::{
 
 use self::registers::Registers;
 use crate::{
-    emit::{count_sampled_out, emit_copy, header, now},
+    emit::{count_sampled_out, emit_copy, header, now, opaque},
     filter,
     maps::{BUCKETS, CAPTURED, OFFSETS, OPTIONS, OVERALL, setting},
     origin::{accepted_by_fd, accepted_socket, syscall},
@@ -43,6 +43,9 @@ pub(crate) struct Captured {
     head: Stack,
     slice: [u8; PIECES_MAX],
 }
+
+/// The longest record.
+const MOST: u64 = size_of::<Stack>() as u64 + MAX_SLICE;
 
 /// Which of a CPU's places in [`CAPTURED`] a program uses. A program does not
 /// interrupt itself, so programs of which one at most is attached share one.
@@ -225,7 +228,7 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
             .byte_add(offset_of!(Captured, head))
             .cast::<Stack>()
             .write(head);
-        emit_copy(
+        emit_copy::<MOST>(
             kind::STACK,
             core::slice::from_raw_parts(captured.cast(), bytes as usize),
             wakes,
@@ -278,23 +281,6 @@ fn copy(captured: *mut Captured, sp: u64) -> (u8, u64) {
         return (slice::UNREADABLE, 0);
     }
     (slice::COPIED, length)
-}
-
-/// Hides a value's origin from the compiler, which would leave out the checks
-/// that the verifier, who sees less, insists on.
-#[inline(always)]
-fn opaque(mut value: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: a register is moved to itself. (Without any instruction the
-    // kernel would refuse the line information.)
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack));
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        value = core::hint::black_box(value);
-    }
-    value
 }
 
 /// Takes a token from the bucket of the process and from that of all, when

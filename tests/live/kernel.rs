@@ -48,6 +48,9 @@ fn told(report: &SignalReport, kind: Option<[&str; 2]>) -> String {
     let refused = if of_kind.is_empty() { others } else { of_kind };
     assert!(!refused.is_empty(), "no hook and no reason: {report:?}");
     let reasons: Vec<_> = refused.iter().map(ToString::to_string).collect();
+    // A kernel may lack a hook; a program that it does not accept is a mistake.
+    let unfit = reasons.iter().find(|reason| reason.contains("verifier"));
+    assert_eq!(unfit, None, "{report:?}");
     format!("refused: {}", reasons.join("; "))
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use crate::{
     cargo,
     exec::{exec, say},
-    kernels::{self, KERNELS},
+    kernels::{self, KERNELS, Kernel},
     live,
     machine::workspace,
     matrix::{self, Column, End, Matrix},
@@ -75,14 +75,15 @@ fn live_tests(summary: &mut Summary, matrix: &mut Matrix) {
     // Built once; a failure is told for every kernel.
     let mut payload = None;
     for kernel in KERNELS {
-        let name = format!("live tests, kernel {} in a VM", kernel.version);
+        let part = kernel.every_run.join(", ");
+        let name = format!("live tests {part} on kernel {} in a VM", kernel.version);
         summary.check(&name, || {
             outcome(matrix, kernel.version, vm_obstacle, || {
                 if payload.is_none() {
                     payload = Some(vm::build()?);
                 }
                 let payload = payload.as_ref().context("nothing was built")?;
-                Ok(vm::test(kernel, payload, &[]))
+                Ok(vm::test(kernel, payload, &every_run(kernel)))
             })
         });
     }
@@ -92,6 +93,15 @@ fn live_tests(summary: &mut Summary, matrix: &mut Matrix) {
             missing => bail!(missing.join("\n")),
         }
     });
+}
+
+/// What the test runner is given.
+fn every_run(kernel: &Kernel) -> Vec<String> {
+    kernel
+        .every_run
+        .iter()
+        .map(|part| (*part).to_owned())
+        .collect()
 }
 
 fn vm_obstacle() -> Result<Option<String>> {
