@@ -57,6 +57,7 @@ pub(crate) fn header<T>(kind: u8, netns: u32) -> Header {
 /// Its header has the loss count of before there was room, so a loss at that
 /// very moment shows only on the next record.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the length was a `usize`")]
 pub(crate) fn emit_copy<const MOST: u64>(kind: u8, record: &[u8], wakes: bool) {
     count(offset_of!(Counters, seen));
     let size = record.len() as u64 + RING_HEADER;
