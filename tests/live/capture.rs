@@ -36,7 +36,7 @@ impl Capture {
     pub(crate) fn on_loopback() -> Self {
         own_files();
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let protocol = (libc::ETH_P_IP as u16).to_be();
+        let protocol = u16::try_from(libc::ETH_P_IP).unwrap().to_be();
         // SAFETY: the call takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) };
         assert!(fd >= 0, "AF_PACKET: {}", io::Error::last_os_error());

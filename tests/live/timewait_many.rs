@@ -170,7 +170,10 @@ fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
         for ((family, pid), idle) in families.pids().into_iter().zip(idle) {
             let each = memory(pid).saturating_sub(idle) / made;
             let key = format!("bytes per tracked minisocket/{family}");
-            tell("memory", &key, each);
+            // A few pages are no measure: the emulated machine has too few.
+            if !in_vm() {
+                tell("memory", &key, each);
+            }
             // An entry has 120 bytes, and a table that has just grown is half
             // empty: then it still has the old one beside it.
             assert!(each < 1_000, "{family}: {each} bytes per minisocket");
