@@ -55,7 +55,6 @@ fn descriptors_behind_as_many_others_as_the_machine_allows_are_found() {
     let began = Instant::now();
     tcpstate::holders::scan(&HashSet::from([1])).unwrap();
     let took = began.elapsed();
-    #[expect(clippy::print_stdout, reason = "a measurement, with --nocapture")]
     {
         println!(
             "{} and all other descriptors of this machine: {took:?}",
