@@ -4,6 +4,7 @@
 
 mod json;
 mod table;
+mod words;
 
 #[cfg(test)]
 mod golden;

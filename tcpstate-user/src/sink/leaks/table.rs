@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Told, by_process, json::addr, name, printable};
+use super::{
+    Told, by_process,
+    json::addr,
+    printable,
+    words::{doing, human, place, plural, shortened},
+};
 use crate::{
     leak::{Group, Verdict, message, remedy},
-    sink::{address, duration},
-    survey::{NamedStack, Waiting},
+    survey::NamedStack,
     symbolize::{Frame, sight},
     track::Opened,
     unwind::End,
@@ -338,71 +342,4 @@ impl Page {
             self.out.push_str(RESET);
         }
     }
-}
-
-/// `function  file:line`, or what there is instead.
-fn place(frame: &Frame) -> String {
-    let mut out = printable(name(frame).as_bytes());
-    let file_name = |path: &str| {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        printable(name.as_bytes())
-    };
-    match (&frame.file, frame.line, &frame.module) {
-        (Some(file), Some(line), _) => {
-            let _infallible = write!(out, "  {}:{line}", file_name(file));
-        }
-        (_, _, Some(module)) if frame.function.is_some() => {
-            let _infallible = write!(out, "  {}", file_name(module));
-        }
-        _ => {}
-    }
-    if let Some(reason) = &frame.reason {
-        let _infallible = write!(out, "  ({})", printable(reason.as_bytes()));
-    }
-    out
-}
-
-fn doing(it: &Waiting, group: &Group) -> String {
-    let mut text = format!("{:>4} {}", it.count, printable(&it.comm));
-    if it.various {
-        text.push('*');
-    }
-    match &it.wait_channel {
-        Some(channel) => {
-            text.push_str(" in ");
-            text.push_str(&printable(channel.as_bytes()));
-        }
-        None => text.push_str(" running"),
-    }
-    if let Some(tuple) = &it.connection
-        && tuple.rport == 0
-    {
-        let _infallible = write!(text, ", port {}", tuple.lport);
-    } else if let Some(tuple) = &it.connection {
-        let mut peer = Vec::new();
-        address::endpoint(&tuple.raddr, tuple.rport, group.family, &mut peer);
-        text.push_str(", connected with ");
-        text.push_str(&String::from_utf8_lossy(&peer));
-    }
-    text
-}
-
-fn human(ns: u64) -> String {
-    let mut out = Vec::new();
-    duration::human(ns, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn plural(line: &mut String, count: usize, what: &str, behind: &str) {
-    let s = if count == 1 { "" } else { "s" };
-    let _infallible = write!(line, "{count} {what}{s}{behind}");
-}
-
-/// At most `most` characters; what is cut off is marked.
-fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most - 1).collect();
-    kept + "…"
 }
