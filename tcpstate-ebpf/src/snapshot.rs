@@ -49,7 +49,7 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
         return 0;
     }
     let header = header::<Snapshot>(kind::SNAPSHOT, sk.netns());
-    let snapshot = snapshot(header, sk);
+    let snapshot = snapshot(header, sk, sk.state());
     // SAFETY: `meta` and `seq` are valid as long as the program runs, and the
     // helper copies from a record that is wholly initialised. When it does not
     // fit any more, the kernel discards it and comes back to this socket.
@@ -69,8 +69,11 @@ pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
 #[raw_tracepoint]
 pub(crate) fn peek(ctx: RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
-    if sk.0 != 0 {
-        emit(kind::SNAPSHOT, sk.netns(), |header| snapshot(header, sk));
+    let state = sk.state();
+    if is_socket(state) {
+        emit(kind::SNAPSHOT, sk.netns(), |header| {
+            snapshot(header, sk, state)
+        });
     }
 }
 
@@ -80,7 +83,7 @@ pub(crate) fn peek(ctx: RawTracePointContext) {
 pub(crate) fn inspect(ctx: RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
     let state = sk.state();
-    if sk.0 == 0 || matches!(state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV) {
+    if !is_socket(state) || matches!(state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV) {
         return;
     }
     let family = sk.family();
@@ -100,10 +103,16 @@ pub(crate) fn inspect(ctx: RawTracePointContext) {
     });
 }
 
+/// Memory that is being made a socket is zero, and no state is; so is what
+/// cannot be read.
 #[inline(always)]
-fn snapshot(header: Header, sk: Sock) -> Snapshot {
+fn is_socket(state: u8) -> bool {
+    state != 0
+}
+
+#[inline(always)]
+fn snapshot(header: Header, sk: Sock, kernel_state: u8) -> Snapshot {
     let family = sk.family();
-    let kernel_state = sk.state();
     let full = !matches!(kernel_state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV);
     let (kind, state) = match kernel_state {
         TCP_TIME_WAIT => (socket_kind::MINISOCKET, sk.substate()),
