@@ -140,6 +140,23 @@ fn the_sample_in_readme_is_how_a_report_looks() {
 }
 
 #[test]
+fn what_is_only_a_notice_is_not_counted_as_a_suspect() {
+    let notice = Group {
+        class: Class::IdlePool,
+        verdict: Verdict::Notice,
+        count: 5,
+        ..never_closed()
+    };
+    let text = shown(
+        &survey(vec![never_closed(), never_closed(), notice]),
+        &stacks(),
+    );
+    let first = text.lines().next().unwrap();
+    let expected = "24 suspects in 2 groups, 5 sockets worth a look";
+    assert!(first.ends_with(expected), "{first}");
+}
+
+#[test]
 fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
     let mut survey = survey(vec![Group {
         origin_stack: Some(StackId(3)),

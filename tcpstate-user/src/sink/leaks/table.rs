@@ -66,8 +66,16 @@ impl Page {
             (0, _) => plural(&mut line, notices, "socket", " worth a look"),
             (_, _) => plural(&mut line, suspects, "suspect", ""),
         }
-        if suspects > 0 && report.groups.len() > 1 {
-            let _infallible = write!(line, " in {} groups", report.groups.len());
+        let of_suspects = report.groups.iter();
+        let groups = of_suspects
+            .filter(|it| it.verdict == Verdict::Suspect)
+            .count();
+        if groups > 1 {
+            let _infallible = write!(line, " in {groups} groups");
+        }
+        if suspects > 0 && notices > 0 {
+            line.push_str(", ");
+            plural(&mut line, notices, "socket", " worth a look");
         }
         if report.too_early > 0 {
             let _infallible = write!(line, ", {} too early to say", report.too_early);
