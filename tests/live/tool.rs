@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -140,9 +141,27 @@ impl Tool {
     }
 }
 
+impl Tool {
+    /// Lets it say what it has lost, if it still can.
+    fn last_words(&mut self) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        // Not reaped yet, so that the id is its own.
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
+            let _ = kill_process(pid, Signal::INT);
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 impl Drop for Tool {
     #[expect(clippy::print_stdout, reason = "shown with the failure")]
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.last_words();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
