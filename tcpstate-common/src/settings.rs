@@ -240,6 +240,9 @@ pub struct Counters {
     pub rescued: u64,
     /// Stacks that were not captured, because there were too many: not in `seen`.
     pub sampled_out: u64,
-    /// Zero; fills the cache line, so that CPUs do not share one.
-    pub reserved: [u64; 2],
+    /// Events of which the first of two equal programs has come: in `seen`, unless
+    /// they were refused.
+    pub firsts: u64,
+    /// Of these, events of which the second one has come too.
+    pub seconds: u64,
 }

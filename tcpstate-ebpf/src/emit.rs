@@ -132,7 +132,7 @@ fn lose(kind: u8) {
 
 /// Adds one to the counter at this offset in [`Counters`] of this CPU.
 #[inline(always)]
-fn count(offset: usize) {
+pub(crate) fn count(offset: usize) {
     // SAFETY: the helper has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     if let Some(counters) = COUNTERS.get_ptr_mut(cpu) {

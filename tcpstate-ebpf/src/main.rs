@@ -26,6 +26,7 @@ mod stack;
 mod task;
 mod timewait;
 mod transition;
+mod twice;
 
 #[cfg(not(test))]
 #[panic_handler]

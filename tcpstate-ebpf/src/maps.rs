@@ -23,9 +23,9 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 pub(crate) static COUNTERS: Array<Counters> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// How many events under way on one CPU can be told apart; a power of two.
-pub(crate) const MARKS: usize = 64;
+pub(crate) const MARKS: usize = 256;
 
-/// The events that `transition` has seen on this CPU, for `transition_again`.
+/// The events under way that a program has seen on this CPU, for its copy.
 #[map]
 pub(crate) static MARKED: PerCpuArray<[u64; MARKS]> = PerCpuArray::with_max_entries(1, 0);
 

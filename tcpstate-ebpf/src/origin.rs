@@ -2,6 +2,7 @@
 //! is seen by its transition.)
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::bpf_get_current_task,
     macros::{fexit, kretprobe, raw_tracepoint, tracepoint},
     programs::{FExitContext, RawTracePointContext, RetProbeContext, TracePointContext},
@@ -14,6 +15,7 @@ use crate::{
     maps::{OFFSETS, setting},
     sock::{Sock, read},
     task,
+    twice::once,
 };
 
 /// `match-proto: struct sock *inet_csk_accept(struct sock *sk, int flags,
@@ -22,14 +24,26 @@ use crate::{
 /// `bpf_get_func_ret` would not, but is only in Linux 5.17 and later.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn accepted_fexit4(ctx: FExitContext) {
-    accepted(ctx.arg(4));
+    once(ctx.as_ptr(), || accepted(ctx.arg(4)));
+}
+
+/// As [`accepted_fexit4`], for what that is kept from.
+#[fexit(function = "inet_csk_accept")]
+pub(crate) fn accepted_fexit4_copy(ctx: FExitContext) {
+    once(ctx.as_ptr(), || accepted(ctx.arg(4)));
 }
 
 /// `match-proto: struct sock *inet_csk_accept(struct sock *sk, struct
 /// proto_accept_arg *arg)`, from Linux 6.10.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn accepted_fexit2(ctx: FExitContext) {
-    accepted(ctx.arg(2));
+    once(ctx.as_ptr(), || accepted(ctx.arg(2)));
+}
+
+/// As [`accepted_fexit2`], for what that is kept from.
+#[fexit(function = "inet_csk_accept")]
+pub(crate) fn accepted_fexit2_copy(ctx: FExitContext) {
+    once(ctx.as_ptr(), || accepted(ctx.arg(2)));
 }
 
 /// As [`accepted_fexit2`], whatever the arguments.

@@ -1,6 +1,6 @@
 //! Resets that leave and resets that arrive.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::record::{ResetSent, kind};
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     filter,
     maps::{OFFSETS, setting},
     sock::Sock,
+    twice::once,
 };
 
 /// `match-proto: void trace_tcp_receive_reset(struct sock *sk)`
@@ -27,6 +28,17 @@ pub(crate) fn reset_received(ctx: RawTracePointContext) {
 /// The socket may be a minisocket, NULL, or just destroyed.
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 pub(crate) fn reset_sent(ctx: RawTracePointContext) {
+    once(ctx.as_ptr(), || sent(&ctx));
+}
+
+/// As [`reset_sent`], for what that is kept from.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+pub(crate) fn reset_sent_copy(ctx: RawTracePointContext) {
+    once(ctx.as_ptr(), || sent(&ctx));
+}
+
+#[inline(always)]
+fn sent(ctx: &RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
     if !filter::keep(sk) {
         return;

@@ -8,11 +8,10 @@ use tcpstate_common::{
 
 use crate::{
     emit::{count_foreign, count_rescued, emit, now},
-    filter,
-    maps::{MARKED, MARKS},
-    request,
+    filter, request,
     sock::Sock,
     task,
+    twice::Mark,
 };
 
 const ESTABLISHED: u8 = TcpState::Established as u8;
@@ -30,58 +29,29 @@ const CLOSING: u8 = TcpState::Closing as u8;
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn transition(ctx: RawTracePointContext) {
     record(&ctx);
-    if let Some((place, event)) = place(&ctx) {
-        // SAFETY: a map value is valid as long as the program runs; volatile,
-        // because an interrupt looks at it in between.
-        unsafe { place.write_volatile(event) };
+    if let Some(mark) = Mark::of(ctx.as_ptr()) {
+        mark.set();
     }
 }
 
 /// The same again, attached behind [`transition`], for the events that the
-/// kernel keeps from it.
+/// kernel keeps from it. Measured with the loopback's packets steered onto a CPU
+/// that opens and closes listeners: 1 event in 100 was missed, and a fifth of
+/// these were missing in the kernel's own count of misses too.
 ///
-/// The kernel does not run a program on a CPU that is running it already
-/// (`prog->active`, since Linux 6.1:
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/trace/bpf_trace.c#L2354-L2360>):
-/// a packet that arrives while [`transition`] runs for a task would change its
-/// socket's state unseen, and so would any other task where the one that runs
-/// the program can be preempted (seen with Debian's 7.2 and 7.3). Measured with
-/// the loopback's packets steered onto a CPU that opens and closes listeners: 1
-/// event in 100 was missed, and a fifth of these were missing in the kernel's own
-/// count of misses too.
-///
-/// Whether [`transition`] has seen this event, its mark says. Whatever keeps this
-/// program from running did not keep the first one.
+/// A tracepoint calls its programs in the order in which they were attached, so
+/// that this one, which most events pass for nothing, counts the others only.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn transition_again(ctx: RawTracePointContext) {
-    let Some((place, event)) = place(&ctx) else {
+    let Some(mark) = Mark::of(ctx.as_ptr()) else {
         return;
     };
-    // SAFETY: as above.
-    if unsafe { place.read_volatile() } == event {
-        // SAFETY: as above.
-        unsafe { place.write_volatile(0) };
+    if mark.is_set() {
+        mark.clear();
     } else {
         count_rescued();
         record(&ctx);
     }
-}
-
-/// Where [`transition`] marks the event, and the mark: where its arguments lie on
-/// the stack. They lie there for both programs, and for no other event as long as
-/// this one is under way. Events that interrupt each other have places of their
-/// own, but for 1 in 64: of those, one may be recorded twice.
-#[inline(always)]
-fn place(ctx: &RawTracePointContext) -> Option<(*mut u64, u64)> {
-    /// 2^64 divided by the golden ratio: spreads what differs in the low bits.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    const SHIFT: u32 = 64 - MARKS.ilog2();
-    let marks = MARKED.get_ptr_mut(0)?;
-    // The verifier lets no pointer be multiplied, but two be subtracted.
-    let event = (ctx.as_ptr() as u64).wrapping_sub(marks as u64);
-    let index = (event.wrapping_mul(SPREAD) >> SHIFT) as usize;
-    // SAFETY: the index is below `MARKS`: it has that many bits.
-    Some((unsafe { marks.cast::<u64>().add(index) }, event))
 }
 
 #[inline(always)]

@@ -7,6 +7,10 @@ use super::{
     hooks::{Attach, Candidate},
 };
 
+/// How the name of a program ends that is another's copy, for what the kernel
+/// keeps from that while it is running.
+pub(super) const COPY: &str = "_copy";
+
 /// Name of the program at state transitions.
 pub(super) const TRANSITION: &str = "transition";
 /// Name of the program behind it, for what the kernel keeps from the first one
@@ -32,10 +36,16 @@ pub(super) const STATE_TRANSITION: &[Candidate] = &[Candidate {
 pub(super) const ACCEPTED: &[Candidate] = &[
     Candidate {
         hook: "fexit inet_csk_accept",
-        attach: Attach::Fexit {
-            programs: &[(4, "accepted_fexit4"), (2, "accepted_fexit2")],
-            function: "inet_csk_accept",
-        },
+        attach: Attach::Together(&[
+            fexit(
+                &[(4, "accepted_fexit4"), (2, "accepted_fexit2")],
+                "inet_csk_accept",
+            ),
+            fexit(
+                &[(4, "accepted_fexit4_copy"), (2, "accepted_fexit2_copy")],
+                "inet_csk_accept",
+            ),
+        ]),
     },
     Candidate {
         hook: "kretprobe inet_csk_accept",
@@ -65,11 +75,10 @@ pub(super) const ACCEPTED: &[Candidate] = &[
 pub(super) const CLOSE_CALLED: &[Candidate] = &[
     Candidate {
         hook: "fentry __tcp_close",
-        attach: Attach::Fentry {
-            program: "close_fentry",
-            function: "__tcp_close",
-            takes: &[Struct("sock")],
-        },
+        attach: Attach::Together(&[
+            fentry("close_fentry", "__tcp_close", &[Struct("sock")]),
+            fentry("close_fentry_copy", "__tcp_close", &[Struct("sock")]),
+        ]),
     },
     Candidate {
         hook: "kprobe __tcp_close",
@@ -83,12 +92,14 @@ pub(super) const CLOSE_CALLED: &[Candidate] = &[
 
 pub(super) const RESET_SENT: &[Candidate] = &[Candidate {
     hook: "raw_tp tcp_send_reset",
-    attach: Attach::RawTracepoint {
-        program: "reset_sent",
-        event: "tcp_send_reset",
-        takes: &[Struct("sock"), Struct("sk_buff")],
-    },
+    attach: Attach::Together(&[
+        raw_tracepoint("reset_sent", "tcp_send_reset", RESET),
+        raw_tracepoint("reset_sent_copy", "tcp_send_reset", RESET),
+    ]),
 }];
+
+/// What the tracepoint of a RST that leaves gives on every kernel.
+const RESET: &[Parameter] = &[Struct("sock"), Struct("sk_buff")];
 
 pub(super) const RESET_RECEIVED: &[Candidate] = &[Candidate {
     hook: "raw_tp tcp_receive_reset",
@@ -101,11 +112,10 @@ pub(super) const RESET_RECEIVED: &[Candidate] = &[Candidate {
 
 pub(super) const SOCKET_DESTROYED: &[Candidate] = &[Candidate {
     hook: "raw_tp tcp_destroy_sock",
-    attach: Attach::RawTracepoint {
-        program: "destroyed",
-        event: "tcp_destroy_sock",
-        takes: &[Struct("sock")],
-    },
+    attach: Attach::Together(&[
+        raw_tracepoint("destroyed", "tcp_destroy_sock", &[Struct("sock")]),
+        raw_tracepoint("destroyed_copy", "tcp_destroy_sock", &[Struct("sock")]),
+    ]),
 }];
 
 /// Name of the `iter/tcp` program.

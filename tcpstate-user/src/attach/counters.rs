@@ -1,5 +1,7 @@
 //! What the kernel side counted.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
@@ -9,7 +11,7 @@ use tcpstate_common::settings::Counters;
 
 use super::{
     bpf,
-    candidates::{TRANSITION, TRANSITION_AGAIN},
+    candidates::{COPY, TRANSITION, TRANSITION_AGAIN},
     loader::{COUNTERS, possible_cpus},
 };
 
@@ -57,24 +59,10 @@ impl CounterMap {
 
     /// The totals; `recursion` over all programs that are loaded.
     pub(super) fn read(&self, ebpf: &Ebpf) -> Result<Totals> {
-        // Misses before rescues: what is missed in between and rescued must not
-        // look like a loss.
-        let (mut transitions, mut others) = (0, 0);
-        for (name, program) in ebpf.programs() {
-            let Ok(program) = program.fd() else {
-                continue;
-            };
-            let misses = bpf::recursion_misses(std::os::fd::AsFd::as_fd(program))
-                .context("cannot read a program's statistics")?;
-            match name {
-                TRANSITION => transitions = misses,
-                // What it misses the first one sees.
-                TRANSITION_AGAIN => {}
-                // A stack that is missing is no record that is missing.
-                name if name.contains("_stack") => {}
-                _ => others += misses,
-            }
-        }
+        // Misses before what was seen in spite of them: what is missed in between
+        // and seen by a copy must not look like a loss.
+        let misses = Misses::read(ebpf)?;
+        let (mut firsts, mut seconds) = (0, 0);
         let mut totals = Totals::default();
         for cpu in 0..self.cpus {
             let words = self.map.get(&cpu, 0).context("cannot read the counters")?;
@@ -85,8 +73,51 @@ impl CounterMap {
             totals.filtered += counters.filtered;
             totals.rescued += counters.rescued;
             totals.sampled_out += counters.sampled_out;
+            firsts += counters.firsts;
+            seconds += counters.seconds;
         }
-        totals.recursion = transitions.saturating_sub(totals.rescued) + others;
+        // Each of these events has come to two programs, or has been missed by them.
+        let by_both = (misses.with_copy + seconds).saturating_sub(firsts) / 2;
+        let transitions = misses.transitions.saturating_sub(totals.rescued);
+        totals.recursion = transitions + by_both + misses.others;
         Ok(totals)
     }
+}
+
+/// Events that a program was kept from, because it was running already.
+#[derive(Default)]
+struct Misses {
+    /// By the first program at transitions. What the second one misses the first
+    /// one sees.
+    transitions: u64,
+    /// By programs that have a copy, and by these copies.
+    with_copy: u64,
+    others: u64,
+}
+
+impl Misses {
+    fn read(ebpf: &Ebpf) -> Result<Self> {
+        let mut all = Self::default();
+        for (name, program) in ebpf.programs() {
+            let Ok(program) = program.fd() else {
+                continue;
+            };
+            let misses = bpf::recursion_misses(program.as_fd())
+                .context("cannot read a program's statistics")?;
+            match name {
+                TRANSITION => all.transitions = misses,
+                TRANSITION_AGAIN => {}
+                // A stack that is missing is no record that is missing.
+                name if name.contains("_stack") => {}
+                name if has_copy(ebpf, name) => all.with_copy += misses,
+                _ => all.others += misses,
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Whether the program of this name is a copy or has one.
+fn has_copy(ebpf: &Ebpf, name: &str) -> bool {
+    name.ends_with(COPY) || ebpf.program(&format!("{name}{COPY}")).is_some()
 }
