@@ -23,6 +23,8 @@ pub(super) enum Entered {
     Seen,
     /// The state was there already.
     Before,
+    /// Nothing is known of it.
+    Untold,
 }
 
 /// A socket, under its kernel address. One cache line pair with its key, so
@@ -145,6 +147,7 @@ impl Entry {
         match self.entered {
             Entered::Seen => Dwell::Exact(at.since(self.since)),
             Entered::Before => Dwell::AtLeast(at.since(self.since)),
+            Entered::Untold => Dwell::Unknown,
         }
     }
 
