@@ -54,8 +54,10 @@ impl Tracker {
             return self.minisocket_reset(at, sk, event.reason, out);
         };
         let waits = entry.held.and_then(|key| self.holds.get_mut(key));
+        // After a gap the RST may be of another socket at this address.
         if let Some(held) = waits
             && matches!(held.wait, Wait::Reset { .. })
+            && held.generation == self.generation
         {
             let ending = Ending::Reset(event.reason);
             out.extend(end_line(held.line, ending, &mut self.counters));
