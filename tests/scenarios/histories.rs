@@ -14,7 +14,7 @@ use tcpstate_common::state::TcpState;
 
 use crate::{
     remnant::Hooks,
-    world::{Truth, World},
+    world::{Life, Truth, World},
 };
 
 /// What happens next, on the host or at the reader.
@@ -221,6 +221,9 @@ impl Session {
     fn check_unseen(&self, line: &Change) {
         assert_eq!(line.dwell, Dwell::Unknown);
         let life = line.tuple.lport.wrapping_sub(10_000);
+        if let Some(origin) = line.origin {
+            assert_eq!(origin.pid, Life::pid_of(life), "{line:?}");
+        }
         let Some(then) = self.walks.get(&line.at) else {
             return self.check_ended(line, life);
         };

@@ -32,7 +32,11 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn pid(self) -> u32 {
-        1_000 + u32::from(self.number)
+        Self::pid_of(self.number)
+    }
+
+    pub(crate) fn pid_of(number: u16) -> u32 {
+        1_000 + u32::from(number)
     }
 
     fn task(self) -> Task {

@@ -14,7 +14,9 @@ use crate::decode::{KtimeNs, ResetSent, SockAddr64};
 
 impl Tracker {
     pub(super) fn accepted(&mut self, sk: SockAddr64, task: &Task) {
+        let generation = self.generation;
         if let Some(entry) = self.table.get_mut(sk).filter(|entry| !entry.gone) {
+            entry.origin_in_doubt = entry.is_suspect(generation);
             entry.origin = Some(Process {
                 pid: task.pid,
                 comm: task.comm,
