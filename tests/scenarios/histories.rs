@@ -276,7 +276,9 @@ impl Session {
                 line.at >= truth.at && truth.else_at != Some(line.at),
                 "{line:?}"
             );
-            let seen_from = truth.since.filter(|from| *from > since);
+            // Nobody knows when one that was passed over changed.
+            let overlooked = self.world.overlooked.contains(&truth.life.number);
+            let seen_from = truth.since.filter(|from| *from > since && !overlooked);
             let requests = self.world.hooks.follows().requests;
             if let Some(from) = seen_from
                 && (requests || truth.old != TcpState::SynRecv)
