@@ -32,7 +32,11 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn pid(self) -> u32 {
-        1_000 + u32::from(self.number)
+        Self::pid_of(self.number)
+    }
+
+    pub(crate) fn pid_of(number: u16) -> u32 {
+        1_000 + u32::from(number)
     }
 
     fn task(self) -> Task {
@@ -119,6 +123,10 @@ pub(crate) struct World {
     pub(crate) losses: Vec<KtimeNs>,
     /// Nobody listens yet: nothing is reported, and nothing counted as lost.
     pub(crate) silent: bool,
+    /// Numbers of the connections that the first walk passes over.
+    pub(crate) overlooked: Vec<u16>,
+    /// No walk passes over anything any more.
+    pub(crate) looks_closely: bool,
 }
 
 impl World {
@@ -145,7 +153,9 @@ impl World {
             Some(self.seen(sk, socket.life, socket.state, SocketKind::Full))
         };
         let sockets = self.sockets.iter().enumerate().filter_map(named);
+        let overlooked = |it: &&Remnant| self.overlooked.contains(&it.life.number);
         let minisockets = self.minisockets.iter();
+        let minisockets = minisockets.filter(|it| self.looks_closely || !overlooked(it));
         let carried_on = minisockets.map(|it| {
             let tw = self.hooks.walk_tells_addresses().then_some(it.tw);
             let mut record = self.seen(tw, it.life, it.state, SocketKind::Minisocket);

@@ -23,6 +23,8 @@ pub(super) enum Entered {
     Seen,
     /// The state was there already.
     Before,
+    /// Nothing is known of it.
+    Untold,
 }
 
 /// A socket, under its kernel address. One cache line pair with its key, so
@@ -37,6 +39,9 @@ pub(super) struct Entry {
     /// The current interval is vouched for up to this gap.
     pub(super) generation: Generation,
     pub(super) origin: Option<Process>,
+    /// The origin was told after a gap, and no event since has shown that it is
+    /// not that of another connection, whose socket is at this address by now.
+    pub(super) origin_in_doubt: bool,
     /// An active RST has gone out while the socket was still open, with its
     /// reason.
     pub(super) reset_sent: Option<Option<u32>>,
@@ -74,6 +79,7 @@ impl Entry {
             netns: event.netns,
             generation,
             origin: None,
+            origin_in_doubt: false,
             reset_sent: None,
             held: None,
             state: event.old,
@@ -117,6 +123,11 @@ impl Entry {
         }
     }
 
+    /// Who connected, listened or accepted, as far as that is certain.
+    pub(super) fn known_origin(&self) -> Option<Process> {
+        self.origin.filter(|_| !self.origin_in_doubt)
+    }
+
     /// Whether something may have happened to the socket that was not seen.
     pub(super) fn is_suspect(&self, generation: Generation) -> bool {
         self.generation < generation
@@ -145,6 +156,7 @@ impl Entry {
         match self.entered {
             Entered::Seen => Dwell::Exact(at.since(self.since)),
             Entered::Before => Dwell::AtLeast(at.since(self.since)),
+            Entered::Untold => Dwell::Unknown,
         }
     }
 
@@ -177,6 +189,7 @@ impl Entry {
         self.state = event.new;
         self.since = at;
         self.generation = generation;
+        self.origin_in_doubt = false;
         self.from_snapshot = false;
         self.seeded = false;
         self.close_seen |= event.how.has(how::FILE_RELEASED);
@@ -193,6 +206,7 @@ impl Entry {
         self.since = at;
         self.entered = Entered::Before;
         self.generation = generation;
+        self.origin_in_doubt = false;
         self.from_snapshot = false;
     }
 }

@@ -15,9 +15,14 @@ use crate::decode::{KtimeNs, SockAddr64};
 /// How long `tcp_send_reset` may follow `-> CLOSE`. It does within the same
 /// kernel function or its caller, so only an interrupt can come between, or a
 /// hypervisor: in an emulated machine that was shared, 5 ms were too few for 12
-/// of 5000 connections. Most lines do not wait for it, as `tcp_destroy_sock`
-/// comes sooner.
-const RESET_NS: u64 = 30_000_000;
+/// of 5000 connections, and 30 ms for some. `close()` itself sends the RST, and
+/// `tcp_destroy_sock` says at its end that there was none: only a socket that
+/// is disconnected without one, as with `TCP_REPAIR`, makes its line wait so long.
+const RESET_NS: u64 = 1_000_000_000;
+/// The same where `tcp_destroy_sock` comes before the RST and says nothing: the
+/// line of every orphan that gets a RST waits so long, and somebody may be
+/// watching.
+const ANSWER_NS: u64 = 30_000_000;
 /// How long a tuple may be missing when nobody looked at the socket.
 const TUPLE_NS: u64 = 20_000_000;
 /// How long a child may be in `SYN_RECV`, if it is not a fast-open one: it is
@@ -124,6 +129,7 @@ pub(super) struct Holds {
     tuples: VecDeque<Due>,
     requests: VecDeque<Due>,
     resets: VecDeque<Due>,
+    answers: VecDeque<Due>,
     serial: u64,
 }
 
@@ -155,6 +161,10 @@ impl Holds {
         match wait {
             Wait::Tuple => self.tuples.push_back(due),
             Wait::Request => self.requests.push_back(due),
+            Wait::Reset {
+                outlives_socket: true,
+                ..
+            } => self.answers.push_back(due),
             Wait::Reset { .. } => self.resets.push_back(due),
         }
         Some(key)
@@ -170,7 +180,8 @@ impl Holds {
 
     /// The next line that has waited long enough at `now` for a RST.
     pub(super) fn reset_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
-        next_due(&self.lines, &mut self.resets, now, RESET_NS)
+        let due = next_due(&self.lines, &mut self.answers, now, ANSWER_NS);
+        due.or_else(|| next_due(&self.lines, &mut self.resets, now, RESET_NS))
     }
 
     /// The next line whose tuple nobody will tell any more at `now`.

@@ -14,7 +14,9 @@ use crate::decode::{KtimeNs, ResetSent, SockAddr64};
 
 impl Tracker {
     pub(super) fn accepted(&mut self, sk: SockAddr64, task: &Task) {
+        let generation = self.generation;
         if let Some(entry) = self.table.get_mut(sk).filter(|entry| !entry.gone) {
+            entry.origin_in_doubt = entry.is_suspect(generation);
             entry.origin = Some(Process {
                 pid: task.pid,
                 comm: task.comm,
@@ -54,8 +56,10 @@ impl Tracker {
             return self.minisocket_reset(at, sk, event.reason, out);
         };
         let waits = entry.held.and_then(|key| self.holds.get_mut(key));
+        // After a gap the RST may be of another socket at this address.
         if let Some(held) = waits
             && matches!(held.wait, Wait::Reset { .. })
+            && held.generation == self.generation
         {
             let ending = Ending::Reset(event.reason);
             out.extend(end_line(held.line, ending, &mut self.counters));

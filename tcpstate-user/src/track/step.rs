@@ -170,7 +170,7 @@ pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwel
         new: entry.state,
         dwell,
         kind: SocketKind::Full,
-        origin: entry.origin,
+        origin: entry.known_origin(),
         cause: None,
         reset_reason: None,
         rearmed: 0,

@@ -206,7 +206,7 @@ impl Tracker {
             counters.ended_unseen += u64::from(carried_on.is_none());
             if let Some(minisocket) = carried_on {
                 let key = (entry.netns, entry.tuple);
-                let (conn, origin) = (entry.conn(sk), entry.origin);
+                let (conn, origin) = (entry.conn(sk), entry.known_origin());
                 minisockets.inherit(minisocket.tw, &key, conn, origin);
             }
             let state = carried_on.map_or(TcpState::Close, |it| it.state);

@@ -44,7 +44,7 @@ impl Past {
         let dwell = match self.since {
             Some((since, Entered::Seen)) => Dwell::Exact(at.since(since)),
             Some((since, Entered::Before)) => Dwell::AtLeast(at.since(since)),
-            None => Dwell::Unknown,
+            Some((_, Entered::Untold)) | None => Dwell::Unknown,
         };
         let cause = match self.line.old {
             TcpState::Closing => Cause::FinAcked,
@@ -111,6 +111,7 @@ impl Tracker {
         let key = (event.netns, event.tuple);
         self.make_way(at, event.tw, &key, out);
         self.minisockets.resets.forget(event.tw);
+        self.minisockets.over.forget(&key);
         let mut begin = Begin {
             at,
             state: event.substate,
@@ -120,6 +121,7 @@ impl Tracker {
         if self.keeps_minisockets() {
             if self.is_full() {
                 self.counters.refused += 1;
+                self.minisockets.over.give_up(key);
             } else {
                 begin.tw = Some(event.tw);
                 let known = Minisocket::begun(at, event, self.generation);
@@ -129,6 +131,7 @@ impl Tracker {
         if !self.minisockets.await_claim(event.sk, key, begin) {
             self.counters.refused += 1;
             self.minisockets.map.remove(&event.tw);
+            self.minisockets.over.give_up(key);
         }
     }
 

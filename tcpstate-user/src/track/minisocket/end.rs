@@ -37,7 +37,7 @@ fn state_at(known: &Minisocket, event: &Event) -> TcpState {
 
 /// Whether a process ends a minisocket on its own behalf: it does nothing else
 /// with the timer. Of one that runs out, the caller is not told.
-fn is_called_by_a_process(by: u8) -> bool {
+pub(super) fn is_called_by_a_process(by: u8) -> bool {
     matches!(
         by,
         caller::HASH_CONNECT | caller::CHECK_ESTABLISHED | caller::ABORT | caller::PURGE
@@ -49,7 +49,7 @@ impl Tracker {
     /// If nothing follows, it ended on behalf of `by`.
     pub(super) fn stopped(&mut self, at: KtimeNs, event: &Event, by: u8, out: &mut Vec<Change>) {
         if self.is_another(at, event, out) {
-            return;
+            return self.untold(at, event, out);
         }
         let tw = event.tw;
         let Some(known) = self.minisockets.map.get_mut(&tw) else {
@@ -64,10 +64,8 @@ impl Tracker {
             (None, None) => self.ended_beside(at, event.pid, tw, &stop.key),
             known => known,
         };
-        let reset = self.minisockets.resets.of(at, tw);
-        let answered = matches!(reset, Some((Cause::ResetSent, _)));
         self.minisockets.await_end(tw, stop);
-        if event.left_ms > 0 && (answered || is_called_by_a_process(by)) {
+        if self.is_certain_end(at, event) {
             self.conclude_stop(tw, out);
         }
     }
@@ -145,7 +143,7 @@ impl Tracker {
         why: impl Fn(&Self, TcpState) -> Why,
     ) {
         if self.is_another(at, event, out) {
-            return;
+            return self.untold(at, event, out);
         }
         let Some(known) = self.minisockets.map.get(&event.tw) else {
             return;
@@ -239,6 +237,9 @@ impl Tracker {
         let (Some(mut known), Some(stop)) = (self.minisockets.map.remove(&tw), stop) else {
             return;
         };
+        self.minisockets
+            .over
+            .end(stop.at, (known.netns, known.tuple));
         self.count_minisocket(&mut known);
         if (known.state, stop.state) == (TcpState::FinWait2, TcpState::TimeWait) {
             let line = known.enter_time_wait_unseen(stop.at, stop.left_ms, stop.generation);

@@ -97,6 +97,20 @@ impl Minisocket {
         }
     }
 
+    /// One of which nothing is known but `event`, which ends it. In `TIME_WAIT`
+    /// its timer tells since when, as nothing that ends it starts it again.
+    pub(super) fn untold(at: KtimeNs, event: &Event, generation: Generation) -> Self {
+        let told = event.substate == TcpState::TimeWait;
+        let by = told.then(|| in_time_wait_by(at, event.left_ms.into()));
+        let since = by.flatten();
+        Self {
+            since: since.unwrap_or(at),
+            entered: since.map_or(Entered::Untold, |_| Entered::Before),
+            origins: Origins::Unknown,
+            ..Self::begun(at, event, generation)
+        }
+    }
+
     /// Another of the same tuple begins at the same address.
     pub(super) fn begin_anew(&mut self, at: KtimeNs, state: TcpState, generation: Generation) {
         *self = Self {
@@ -166,6 +180,7 @@ impl Minisocket {
         match self.entered {
             Entered::Seen => Dwell::Exact(at.since(self.since)),
             Entered::Before => Dwell::AtLeast(at.since(self.since)),
+            Entered::Untold => Dwell::Unknown,
         }
     }
 

@@ -13,16 +13,20 @@
 //!   both ([`end`]): what follows decides.
 //! - Why it ended is known from who ended it, or from what happened beside it
 //!   ([`clue`]).
+//! - One of which nobody has told has an end all the same ([`untold`]), but one
+//!   that is over is told of twice at times ([`over`]).
 
 mod begin;
 mod change;
 mod clue;
 mod end;
 mod entry;
+mod over;
 mod seen;
 mod table;
 #[cfg(test)]
 mod tests;
+mod untold;
 
 use tcpstate_common::state::TcpState;
 
@@ -70,7 +74,7 @@ impl Tracker {
             return self.begun(at, event, out);
         }
         let Some(known) = self.known_minisocket(at, event) else {
-            return;
+            return self.untold(at, event, out);
         };
         // A walk that is ahead of the ring has seen what it is by now.
         if known.is_younger_than(at) {
@@ -88,9 +92,7 @@ impl Tracker {
     }
 
     /// The minisocket that `event` is of, if it is known, by its address or by
-    /// its tuple. An end of one that is not says nothing: it may be the second
-    /// word on one that has ended, as when its timer ran out while another CPU
-    /// was about to end it.
+    /// its tuple.
     fn known_minisocket(&mut self, at: KtimeNs, event: &Event) -> Option<&Minisocket> {
         if !self.minisockets.map.contains_key(&event.tw) {
             self.minisockets

@@ -38,6 +38,7 @@ impl Tracker {
         let Some(known) = self.minisockets.map.get_mut(&tw) else {
             if full {
                 self.counters.refused += 1;
+                self.minisockets.over.give_up((seen.netns, seen.tuple));
             } else {
                 let seeded = Minisocket::seeded(at, seen, vouched);
                 self.minisockets.map.insert(tw, seeded);
@@ -65,6 +66,7 @@ impl Tracker {
             }
         } else if full {
             self.counters.refused += 1;
+            self.minisockets.over.give_up(key);
         } else {
             self.minisockets.nameless.insert(key, seeded);
         }
@@ -74,6 +76,7 @@ impl Tracker {
     pub(in crate::track) fn drop_missed_minisockets(&mut self, walk: &Walk, out: &mut Vec<Change>) {
         let counters = &mut self.counters;
         let stops = &mut self.minisockets.stops;
+        let over = &mut self.minisockets.over;
         let mut end = |tw: Option<&SockAddr64>, known: &mut Minisocket| {
             let missed = known.origins != Origins::Awaited
                 && walk.missed_since(known.heard)
@@ -84,6 +87,7 @@ impl Tracker {
             if let Some(tw) = tw {
                 stops.remove(tw);
             }
+            over.give_up((known.netns, known.tuple));
             counters.ended_unseen += 1;
             counters.connections += u64::from(known.take_count());
             out.push(known.unseen(walk.over()));

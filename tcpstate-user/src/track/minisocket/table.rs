@@ -10,6 +10,7 @@ use tcpstate_common::state::TcpState;
 use super::{
     clue::{Connects, Resets},
     entry::{Minisocket, Origins},
+    over::Over,
 };
 use crate::{
     decode::{KtimeNs, SockAddr64, Transition},
@@ -82,6 +83,7 @@ pub(in crate::track) struct Minisockets {
     stops_due: VecDeque<(KtimeNs, SockAddr64)>,
     pub(super) resets: Resets,
     pub(super) connects: Connects,
+    pub(super) over: Over,
     /// Since when begins are reported.
     watched_since: Option<KtimeNs>,
     /// The last gap, and the first record after it.
@@ -105,6 +107,11 @@ impl Minisockets {
         self.watched_since.get_or_insert(at);
     }
 
+    /// Whether every hook was attached at `at`.
+    pub(super) fn is_watched(&self, at: KtimeNs) -> bool {
+        self.watched_since.is_some_and(|since| since <= at)
+    }
+
     /// Notes which gap was the last before a record of `at`.
     pub(in crate::track) fn note_gap(&mut self, at: KtimeNs, generation: Generation) {
         if self.gap.0 != generation {
@@ -117,7 +124,7 @@ impl Minisockets {
     pub(in crate::track) fn watches(&self, at: KtimeNs) -> bool {
         let (last, told) = self.gap;
         let whole = last == Generation(0) || at.since(told) >= BEGIN_NS;
-        whole && self.watched_since.is_some_and(|since| since <= at)
+        whole && self.is_watched(at)
     }
 
     /// Moves what a walk saw without an address to `tw`, if it is not younger
