@@ -51,7 +51,7 @@ pub(crate) fn flood(listener: &Listener, count: u32) -> Vec<Story> {
 
 /// A thousand connections to each address: an address and port have 28,232
 /// local ports, and each stays taken in `TIME_WAIT`.
-fn address(number: u32, port: u16) -> SocketAddr {
+pub(crate) fn address(number: u32, port: u16) -> SocketAddr {
     let first = u32::from(Ipv4Addr::new(127, 0, 1, 1));
     SocketAddr::from((Ipv4Addr::from(first + number / 1000), port))
 }

@@ -1,6 +1,7 @@
 //! Real leaks, each of its own kind, and what `tcpstate leaks` says of them.
 
 mod alarms;
+mod cost;
 mod hostile;
 mod languages;
 mod many;

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags, RawDir, open, readlinkat};
+use rustix::{
+    fs::{Mode, OFlags, RawDir, open, readlinkat},
+    io::Errno,
+};
 
 /// A descriptor for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,10 +105,15 @@ fn table(path: &Path, sockets: &HashSet<u64>, add: &mut impl FnMut(u32, u64)) ->
             continue;
         };
         count += 1;
-        // Closed meanwhile: not held.
-        let Ok(link) = readlinkat(&directory, entry.file_name(), target) else {
-            target = Vec::new();
-            continue;
+        let link = match readlinkat(&directory, entry.file_name(), target) {
+            Ok(link) => link,
+            // Who has CAP_DAC_READ_SEARCH and no CAP_SYS_PTRACE may list them only.
+            Err(refused @ (Errno::ACCESS | Errno::PERM)) => return Err(refused.into()),
+            // Closed meanwhile: not held.
+            Err(_gone) => {
+                target = Vec::new();
+                continue;
+            }
         };
         if let Some(inode) = socket(link.to_bytes())
             && sockets.contains(&inode)

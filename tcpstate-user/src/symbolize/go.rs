@@ -13,10 +13,13 @@ use object::{
     read::elf::{FileHeader as _, SectionHeader as _},
 };
 
-use super::{Frame, system};
+use super::{Frame, readable::clipped_bytes, system};
 
 /// A greater table is not read; that of a Kubernetes program has 20 MiB.
-const MAX_TABLE: u64 = 256 << 20;
+const MAX_TABLE: u64 = 128 << 20;
+
+/// More has no program.
+const MAX_SECTIONS: usize = 4096;
 
 /// The section `.gopclntab`.
 pub(super) struct GoTable {
@@ -63,7 +66,7 @@ impl GoTable {
         let cache = ReadCache::new(file);
         let endian = LittleEndian;
         let header = FileHeader64::<LittleEndian>::parse(&cache).ok()?;
-        if header.shnum(endian, &cache).ok()? > 1 << 16 {
+        if header.shnum(endian, &cache).ok()? > MAX_SECTIONS {
             return None;
         }
         let sections = header.sections(endian, &cache).ok()?;
@@ -146,7 +149,12 @@ impl GoTable {
         let begin = table.checked_add(usize::try_from(offset).ok()?)?;
         let text = self.table.get(begin..)?;
         let end = text.iter().position(|byte| *byte == 0)?;
-        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+        Some(clipped_bytes(&text[..end]))
+    }
+
+    /// The memory that it takes.
+    pub(super) const fn size(&self) -> u64 {
+        self.table.len() as u64
     }
 
     /// A compilation unit's file of this number.

@@ -5,32 +5,32 @@
 //! debug information, and tens of megabytes. So it is done for a report, on
 //! whatever thread has the time, and never for each event.
 
+#[cfg(test)]
+mod damaged;
+mod extract;
+mod files;
 mod frame;
 mod go;
 mod jit;
 mod perf_map;
+mod readable;
 mod system;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    os::fd::AsRawFd as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use blazesym::symbolize::{
-    CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer,
-    source::{Elf, Source},
-};
+use blazesym::symbolize::{CodeInfo, Reason, Sym, Symbolized};
 
+use self::{
+    files::Files,
+    jit::JitNames,
+    readable::{clipped, readable},
+};
 pub use self::{
     frame::Frame,
     system::{Sight, sight},
 };
-use self::{go::GoTable, jit::JitNames};
 use crate::{
     stack::CallStack,
     unwind::{Module, ModuleId, Place},
@@ -39,12 +39,10 @@ use crate::{
 /// Names for the stacks of one [`crate::stack::Stacks`]. What was found once is
 /// remembered; dropping it gives the memory back.
 pub struct Names {
-    symbolizer: Symbolizer,
+    files: Files,
     /// A place in a module is several frames where functions are inlined,
     /// innermost first.
     known: HashMap<(ModuleId, u64), Arc<[Frame]>>,
-    /// Of modules without symbols; `None` for those that are not Go's.
-    go: HashMap<ModuleId, Option<GoTable>>,
     jit: JitNames,
 }
 
@@ -53,9 +51,8 @@ impl Names {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            symbolizer: Symbolizer::new(),
+            files: Files::new(),
             known: HashMap::new(),
-            go: HashMap::new(),
             jit: JitNames::default(),
         }
     }
@@ -98,50 +95,22 @@ impl Names {
         }
     }
 
-    /// blazesym was found to trust damaged debug information in places (an index
-    /// into its list of files, in `dwarf/lines.rs` of 0.2.7), so that it can
-    /// panic over a file of anybody's on the host. Where the program is built
-    /// to abort on a panic, this is its end.
     fn look_up(&mut self, module: &Module, addresses: &[u64]) -> Vec<Arc<[Frame]>> {
-        let refuse = |reason: &str| {
-            let frame = |at: &u64| Arc::from([unnamed(module, *at, reason)]);
-            addresses.iter().map(frame).collect()
-        };
-        let Some(file) = module.file() else {
-            return refuse("too many files are open");
-        };
-        // Of this thread: a thread may have descriptors of its own.
-        let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
-        let source = Source::Elf(Elf::new(path));
-        let symbolizer = &self.symbolizer;
-        let found = catch_unwind(AssertUnwindSafe(|| {
-            let found = symbolizer.symbolize(&source, Input::VirtOffset(addresses));
-            let found = found.map_err(|error| format!("cannot read symbols: {error:#}"))?;
-            let each = addresses.iter().zip(found);
-            Ok(each.map(|(at, found)| frames(module, *at, found)).collect())
-        }));
-        let found: Result<Vec<_>, String> = found.unwrap_or_else(|_panic| {
-            // Whatever state it left, nobody shall use it.
-            self.symbolizer = Symbolizer::new();
-            Err("the symbols are damaged".to_owned())
-        });
-        match found {
-            Ok(found) => {
-                let each = addresses.iter().zip(found);
-                each.map(|(at, found)| {
-                    found.unwrap_or_else(|why| self.by_go(module, file, *at, why))
-                })
-                .collect()
+        let found = match self.files.look_up(module, addresses) {
+            Ok(found) => found,
+            Err(reason) => {
+                let frame = |at: &u64| Arc::from([unnamed(module, *at, &reason)]);
+                return addresses.iter().map(frame).collect();
             }
-            Err(reason) => refuse(&reason),
-        }
+        };
+        let each = addresses.iter().zip(found);
+        each.map(|(at, found)| found.unwrap_or_else(|why| self.by_go(module, *at, why)))
+            .collect()
     }
 
     /// What a Go program says of itself, for want of symbols.
-    fn by_go(&mut self, module: &Module, file: &File, at: u64, why: &str) -> Arc<[Frame]> {
-        let go = self.go.entry(module.id());
-        let go = go.or_insert_with(|| GoTable::read(file));
-        match go.as_ref().and_then(|go| go.find(at)) {
+    fn by_go(&mut self, module: &Module, at: u64, why: &str) -> Arc<[Frame]> {
+        match self.files.go(module).and_then(|go| go.find(at)) {
             Some(found) => Arc::from([found.frame(place(module, at))]),
             None => Arc::from([unnamed(module, at, why)]),
         }
@@ -208,8 +177,8 @@ fn named(module: &Module, at: u64, sym: Sym<'_>) -> Arc<[Frame]> {
     } = sym;
     let frame = |name: &str, info: Option<&CodeInfo<'_>>, inlined: bool| {
         let mut frame = Frame {
-            function: Some(name.to_owned()),
-            file: info.map(|info| info.to_path().to_string_lossy().into_owned()),
+            function: Some(readable(name)),
+            file: info.map(|info| clipped(&info.to_path().to_string_lossy())),
             line: info.and_then(|info| info.line),
             inlined,
             ..place(module, at)

@@ -6,6 +6,8 @@
 //! spaces in names), is writing it while it is read, and writes new lines for
 //! code that takes the place of older code.
 
+use super::readable::clipped_bytes;
+
 /// The lines that were readable.
 #[derive(Debug, Default)]
 pub(super) struct PerfMap {
@@ -51,7 +53,7 @@ impl PerfMap {
         let mut near = self.entries[..behind].iter().rev().take(NEAR);
         let found = near.find(|entry| address < entry.end)?;
         let name = &self.names[found.name.clone()];
-        Some(String::from_utf8_lossy(name).into_owned())
+        Some(clipped_bytes(name))
     }
 }
 

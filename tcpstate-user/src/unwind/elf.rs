@@ -7,19 +7,23 @@
 use std::{fs::File, ops::Range};
 
 use framehop::{ExplicitModuleSectionInfo, Module as FramehopModule, Unwinder as _};
+use gimli::BaseAddresses;
 use object::{
     LittleEndian, ReadCache, ReadRef,
     elf::{self, FileHeader64},
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable},
 };
 
-use super::walk::ModuleUnwinder;
+use super::{vetted, walk::ModuleUnwinder};
 
 /// Sections greater than this are not read; the greatest `.eh_frame` of a
 /// browser has 30 MiB.
 const MAX_SECTION: u64 = 64 << 20;
-/// More segments or sections than this has no honest file.
-const MAX_HEADERS: usize = 1 << 16;
+/// More segments or sections than this has no honest program.
+const MAX_HEADERS: usize = 4096;
+/// Notes are read up to this size, and so many of them.
+const MAX_NOTE: u64 = 1 << 16;
+const MAX_NOTES: usize = 16;
 
 type Header = FileHeader64<LittleEndian>;
 type Sections<'a, 'c> = SectionTable<'a, Header, &'a ReadCache<&'c File>>;
@@ -47,7 +51,10 @@ impl Elf {
     pub(super) fn address(&self, offset: u64) -> Option<u64> {
         let holds = |segment: &&Segment| segment.in_file.contains(&offset);
         let segment = self.segments.iter().find(holds)?;
-        (offset - segment.in_file.start).checked_add(segment.address)
+        let address = (offset - segment.in_file.start).checked_add(segment.address)?;
+        // No user code lies higher, and whoever goes to the end of a range
+        // from here must not come to the end of numbers.
+        (address < 1 << 63).then_some(address)
     }
 }
 
@@ -76,6 +83,7 @@ pub(super) fn read(file: &File) -> Result<Elf, String> {
         has_unwind_info: false,
         size: 0,
     };
+    let mut notes = 0;
     for program in programs {
         let (start, size) = program.file_range(endian);
         match program.p_type(endian) {
@@ -85,7 +93,8 @@ pub(super) fn read(file: &File) -> Result<Elf, String> {
                     in_file: start..end,
                     address: program.p_vaddr(endian),
                 })),
-            elf::PT_NOTE if size <= MAX_SECTION => {
+            elf::PT_NOTE if size <= MAX_NOTE && notes < MAX_NOTES => {
+                notes += 1;
                 found.build_id = found.build_id.or_else(|| build_id(program, &cache));
             }
             _ => {}
@@ -126,12 +135,24 @@ impl Elf {
             let data = readable.then(|| section.data(LittleEndian, cache).ok())??;
             (!data.is_empty()).then(|| data.to_vec())
         };
-        let eh_frame = data(b".eh_frame");
+        let begin = |name: &[u8]| range(name).map_or(0, |range| range.start);
+        let bases = BaseAddresses::default()
+            .set_eh_frame(begin(b".eh_frame"))
+            .set_eh_frame_hdr(begin(b".eh_frame_hdr"))
+            .set_text(begin(b".text"))
+            .set_got(begin(b".got"));
+        let mut eh_frame_hdr = data(b".eh_frame_hdr");
+        let eh_frame = data(b".eh_frame").filter(|frame| {
+            let vetted = vetted::eh_frame(frame, eh_frame_hdr.as_deref(), &bases);
+            eh_frame_hdr.take_if(|_| vetted != Ok(true));
+            vetted.is_ok()
+        });
         let debug_frame = match eh_frame {
             Some(_) => None,
-            None => data(b".debug_frame"),
+            None => {
+                data(b".debug_frame").filter(|frame| vetted::debug_frame(frame, &bases).is_ok())
+            }
         };
-        let eh_frame_hdr = data(b".eh_frame_hdr");
         self.has_unwind_info = eh_frame.is_some() || debug_frame.is_some();
         let kept = [&eh_frame, &debug_frame, &eh_frame_hdr];
         let length = |data: &Option<Vec<u8>>| data.as_ref().map_or(0, Vec::len) as u64;

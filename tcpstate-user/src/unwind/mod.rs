@@ -15,6 +15,7 @@ mod process;
 mod processes;
 #[cfg(test)]
 mod tests;
+mod vetted;
 mod walk;
 
 pub(crate) use self::directory::ProcessDirectory;

@@ -101,3 +101,65 @@ proptest::proptest! {
         assert!(!places.is_empty() && places.len() <= 256);
     }
 }
+
+/// All code is of one module, at the addresses of its file.
+struct Of(std::sync::Arc<super::Module>);
+
+impl CodeMap for Of {
+    type Place = u64;
+
+    fn at(&mut self, address: u64) -> Option<(u64, Code)> {
+        (address < 1 << 40).then(|| (address, Code::Module(std::sync::Arc::clone(&self.0), 0)))
+    }
+}
+
+/// Numbers that are the same in every run: xorshift64.
+fn next(number: &mut u64) -> u64 {
+    *number ^= *number << 13;
+    *number ^= *number >> 7;
+    *number ^= *number << 17;
+    *number
+}
+
+/// Every address is one of code, and every word of the stack an address.
+#[test]
+fn damaged_unwind_information_leads_somewhere_or_nowhere_in_bounded_time() {
+    use std::{ffi::OsStr, fs, io::Write as _, time::Instant};
+
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains("libgcc_s"));
+    let whole = fs::read(line.unwrap().split_whitespace().last().unwrap()).unwrap();
+    let mut number = 0x9e37_79b9_7f4a_7c15;
+    let mut below = |end: usize| usize::try_from(next(&mut number) % end as u64).unwrap();
+    let (mut modules, mut cache) = (super::Modules::default(), Cache::new());
+    let (mut vetted, mut walked) = (0, 0);
+    for round in 0..60 {
+        let mut bytes = whole.clone();
+        for _ in 0..round {
+            let place = below(bytes.len());
+            bytes[place] = below(256).to_le_bytes()[0];
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let module = modules.of(file, OsStr::new("x"), false).unwrap();
+        let Some(module) = module else { continue };
+        vetted += u32::from(module.has_unwind_info());
+        let began = Instant::now();
+        for _ in 0..200 {
+            let mut word = || below(whole.len()) as u64;
+            let words: Vec<_> = (0..64).map(|_| word()).collect();
+            let sp = [SP, 0, 8, !7, 1 << 63][round % 5];
+            let registers = Registers {
+                ip: word(),
+                sp,
+                fp: sp.wrapping_add(64),
+            };
+            let map = &mut Of(std::sync::Arc::clone(&module));
+            let (places, _) = walk(registers, &stack(&words), map, &mut cache);
+            walked += places.len();
+        }
+        let took = began.elapsed();
+        assert!(took.as_secs() < 20, "{took:?}");
+    }
+    assert!(vetted > 5 && walked > 5_000, "{vetted} {walked}");
+}

@@ -3,7 +3,10 @@
 //! It knows no process and no file: a [`CodeMap`] tells what code an address
 //! is in.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use framehop::{
     Error, FrameAddress, Unwinder as _,
@@ -249,6 +252,10 @@ impl<'s> Walker<'s> {
     /// instruction's address has to be one of those: everything else is the
     /// stack's. So one unwinder, and what its cache has learned, is good for
     /// all processes.
+    ///
+    /// framehop subtracts from an address that the information may have made
+    /// too small (`cfa - 8`, in `x86_64/dwarf.rs` of 0.16.0), which panics where
+    /// overflows are checked.
     fn by_module(
         &mut self,
         unwinder: &ModuleUnwinder,
@@ -266,7 +273,11 @@ impl<'s> Walker<'s> {
         };
         let slice = &mut self.slice;
         let rules = &mut cache.rules;
-        unwinder.unwind_frame(here, &mut self.registers, rules, &mut |at| slice.word(at))
+        let registers = &mut self.registers;
+        catch_unwind(AssertUnwindSafe(|| {
+            unwinder.unwind_frame(here, registers, rules, &mut |at| slice.word(at))
+        }))
+        .unwrap_or(Err(Error::IntegerOverflow))
     }
 
     fn by_frame_pointer(&mut self, cache: &mut Cache) -> Result<Option<u64>, Error> {

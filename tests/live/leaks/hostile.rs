@@ -1,10 +1,14 @@
-//! Names that somebody chose to hurt a terminal or a parser.
+//! Names that somebody chose to hurt a terminal or a parser, and processes that
+//! are hard to read.
+
+mod files;
+mod processes;
 
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt as _, fs::symlink, process::CommandExt as _},
-    path::Path,
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -13,6 +17,7 @@ use rustix::process::Signal;
 use super::{Leaks, visit};
 use crate::{
     clock::wait_for,
+    facts,
     ns::Netns,
     tool::{Done, Tool, tcpstate},
     zoo::{Leaking, program},
@@ -25,15 +30,46 @@ const NAME: &[u8] = b"le\x1b[2J\n\"\\\xff\x9b1m";
 /// UTF-8 has it.
 const ARGUMENT: &[u8] = b"\x1b]0;owned\x07\r\n{\"type\":\"leak\"}\x7f\xc2\x9b2J";
 
-/// The program under that name, with the like as its arguments.
+/// A copy of the program under that name, with the like as its arguments.
 fn leaking(directory: &Path) -> Leaking {
     let path = directory.join(OsStr::from_bytes(NAME));
-    symlink(fs::canonicalize(program()).unwrap(), &path).unwrap();
+    fs::copy(program(), &path).unwrap();
     let mut command = Command::new(&path);
     command.arg0(OsStr::from_bytes(ARGUMENT));
     command.arg("never-closed").arg("0");
     command.arg(OsStr::from_bytes(NAME));
     Leaking::told(&mut command, "gcc")
+}
+
+/// A control group with a like name, which the kernel does not let have a line
+/// end; removed with the value, when nobody is in it any more.
+struct Group(PathBuf);
+
+impl Group {
+    /// Makes one for a process, in the hierarchy that names units; none where
+    /// there is no such hierarchy.
+    fn of(pid: u64) -> Option<Self> {
+        let roots = [
+            "/sys/fs/cgroup/systemd",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup",
+        ];
+        let root = roots.into_iter().map(Path::new);
+        let root = root
+            .into_iter()
+            .find(|root| root.join("cgroup.procs").exists())?;
+        let name = [b"le\x1b[2J\"\\\xff\x9b1m", pid.to_string().as_bytes()].concat();
+        let group = Self(root.join(OsStr::from_bytes(&name)));
+        fs::create_dir(&group.0).unwrap();
+        fs::write(group.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 /// Ends a table that has told of the leak.
@@ -59,19 +95,32 @@ fn names_and_arguments_cannot_write_lines_or_sequences_of_their_own() {
     let inside = Netns::new();
     let directory = tempfile::tempdir().unwrap();
     let folded = directory.path().join("folded");
+    let graph = directory.path().join("graph.svg");
     let netns = inside.inode.to_string();
     let mut leaks = Leaks::start(&inside, &["--min-age", "100ms"]);
     let mut table = tcpstate(&["leaks", "--netns", &netns, "-i", "200ms"]);
     table.args(["--min-age", "100ms", "--folded"]).arg(&folded);
+    table.arg("--flamegraph").arg(&graph);
     let table = Tool::start(&mut table);
-    let server = inside.enter(|| {
+    let (server, controlled) = inside.enter(|| {
         let server = leaking(directory.path());
+        let group = Group::of(server.pid());
         visit(&server, 3, b"");
-        server
+        (server, group)
     });
     let group = leaks.until("never_closed", 3);
     assert_eq!(group["pid"], server.pid());
     assert_eq!(group["comm"], *String::from_utf8_lossy(NAME));
+    let named = controlled.is_some();
+    facts::tell(
+        "hostile",
+        "control group",
+        if named { "named" } else { "none" },
+    );
+    if named {
+        let cgroup = group["cgroup"].as_str().unwrap_or_default();
+        assert!(cgroup.contains("le\u{1b}[2J"), "{group:#}");
+    }
     let (_, json) = leaks.stop();
     assert_clean(&json.stdout);
     let table = finish(table);
@@ -85,4 +134,10 @@ fn names_and_arguments_cannot_write_lines_or_sequences_of_their_own() {
         let (_, weight) = line.rsplit_once(' ').unwrap();
         assert!(weight.parse::<u64>().is_ok(), "{folded:?}");
     }
+    let graph = fs::read_to_string(&graph).unwrap();
+    assert_clean(&graph);
+    assert!(graph.trim_end().ends_with("</svg>"), "{graph}");
+    assert!(!graph.contains("le\u{1b}"), "{graph}");
+    drop(server);
+    drop(controlled);
 }
