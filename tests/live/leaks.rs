@@ -4,6 +4,7 @@ mod alarms;
 mod hostile;
 mod languages;
 mod many;
+mod threads;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
