@@ -10,12 +10,14 @@
 mod inspection;
 pub mod request;
 mod stack;
+mod thread;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use inspection::Inspection;
 pub use request::Request;
 pub use stack::{Stack, slice, why};
+pub use thread::Thread;
 
 /// Version of everything in this module; a recording states it.
 pub const SCHEMA: u32 = 1;
@@ -48,6 +50,8 @@ pub mod kind {
     pub const STACK: u8 = 12;
     /// [`super::Inspection`]
     pub const INSPECTION: u8 = 13;
+    /// [`super::Thread`]: neither in the ring nor in a recording.
+    pub const THREAD: u8 = 14;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.

@@ -92,6 +92,14 @@ pub struct Offsets {
     /// Absent without `CONFIG_VMAP_STACK`.
     pub task_struct_stack_vm_area: u32,
     pub vm_struct_nr_pages: u32,
+    pub task_struct_tgid: u32,
+    pub task_struct_pid: u32,
+    /// `task_struct.__state`, Linux 5.14.
+    pub task_struct_state: u32,
+    /// Absent without `CONFIG_SMP`.
+    pub task_struct_on_cpu: u32,
+    pub task_struct_nvcsw: u32,
+    pub task_struct_nivcsw: u32,
 }
 
 /// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.

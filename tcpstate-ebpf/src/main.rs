@@ -24,6 +24,7 @@ mod snapshot;
 mod sock;
 mod stack;
 mod task;
+mod threads;
 mod timewait;
 mod transition;
 mod twice;

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use tcpstate_common::settings::{Callers, Counters, Filter, Offsets, Options};
 
-use crate::stack::Captured;
+use crate::stack::{Captured, PIECES_MAX};
 
 /// All records of all CPUs, in reservation order: one ring, because the order
 /// of two records of one connection must survive. The loader sets the size.
@@ -43,6 +43,15 @@ pub(crate) static CAPTURED: Array<Captured> = Array::with_max_entries(1, 0);
 /// process id and reason. What is forgotten is a full bucket.
 #[map]
 pub(crate) static BUCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8192, 0);
+
+/// The process whose threads `threads` is to tell of.
+#[map]
+pub(crate) static WATCHED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Where `threads` puts the slice of a thread's stack: one, because one reads at
+/// a time.
+#[map]
+pub(crate) static THREAD: Array<[u8; PIECES_MAX]> = Array::with_max_entries(1, 0);
 
 /// As [`BUCKETS`], for all together.
 pub(crate) static OVERALL: AtomicU64 = AtomicU64::new(0);

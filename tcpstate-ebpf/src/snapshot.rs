@@ -30,7 +30,7 @@ pub(crate) struct WalkContext {
 /// `struct bpf_iter_meta`, the beginning.
 #[repr(C)]
 pub(crate) struct WalkMeta {
-    seq: *mut seq_file,
+    pub(crate) seq: *mut seq_file,
 }
 
 /// Runs for every TCP socket of one network namespace, listeners, minisockets

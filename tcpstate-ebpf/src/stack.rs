@@ -6,9 +6,9 @@
 //! refuses one of these still has the others. What is copied is not looked at
 //! here.
 
-mod registers;
+pub(crate) mod registers;
 
-use core::mem::offset_of;
+use core::{ffi::c_void, mem::offset_of};
 
 use aya_ebpf::{
     helpers::{bpf_get_current_task, bpf_get_smp_processor_id, generated::bpf_probe_read_user},
@@ -34,7 +34,7 @@ use crate::{
 const PAGE: u64 = 4096;
 
 #[expect(clippy::cast_possible_truncation, reason = "a constant of 32 KiB")]
-const PIECES_MAX: usize = (MAX_SLICE + PAGE) as usize;
+pub(crate) const PIECES_MAX: usize = (MAX_SLICE + PAGE) as usize;
 
 /// One stack. The page behind the longest slice is room for the verifier, to
 /// whom every piece may be a page long.
@@ -197,7 +197,14 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
     let current = unsafe { bpf_get_current_task() };
     let registers = registers::of(current);
     let (status, length) = match registers {
-        Ok(Registers { sp, .. }) => copy(captured, sp),
+        Ok(Registers { sp, .. }) => copy(sp, |at, length, from| {
+            // SAFETY: the helper checks the source; `at` is below `MAX_SLICE` and
+            // `length` at most a page, and the slice has a page more.
+            unsafe {
+                let to = captured.byte_add(offset_of!(Captured, slice));
+                bpf_probe_read_user(to.byte_add(at as usize).cast(), length, from)
+            }
+        }),
         Err(status) => (status, 0),
     };
     let Registers { ip, sp, fp } = registers.unwrap_or_default();
@@ -237,15 +244,16 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
     0
 }
 
-/// Copies the stack from its pointer on, page by page: the first page that
-/// cannot be read is its end. Returns the status and how much, at most
-/// [`MAX_SLICE`].
+/// Goes through a stack from its pointer on, page by page: the first page that
+/// `read` fails to copy is its end. Returns the status and how much, at most
+/// [`MAX_SLICE`]. `read` gets an offset below that, a length of at most a page,
+/// and the address.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a page, and an offset within a slice"
 )]
-fn copy(captured: *mut Captured, sp: u64) -> (u8, u64) {
+pub(crate) fn copy(sp: u64, read: impl Fn(u64, u32, *const c_void) -> i64) -> (u8, u64) {
     /// The first and the last piece may be parts of a page.
     const PIECES: u64 = MAX_SLICE / PAGE + 1;
     let begin = sp & !7;
@@ -261,16 +269,7 @@ fn copy(captured: *mut Captured, sp: u64) -> (u8, u64) {
         if piece > PAGE {
             break;
         }
-        // SAFETY: the helper checks the source; `length` is below `MAX_SLICE` and
-        // `piece` at most a page, and the slice has a page more.
-        let failed = unsafe {
-            let to = captured.byte_add(offset_of!(Captured, slice));
-            bpf_probe_read_user(
-                to.byte_add(length as usize).cast(),
-                piece as u32,
-                from as *const _,
-            )
-        };
+        let failed = read(length, piece as u32, from as *const _);
         if failed != 0 {
             break;
         }

@@ -5,6 +5,7 @@ mod cost;
 mod hostile;
 mod languages;
 mod many;
+mod threads;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -175,6 +175,60 @@ static void *connect_and_end(void *port) {
     return NULL;
 }
 
+/* Workers that wait: most for a backend to be free, two for its answer; and one
+ * that computes. */
+static pthread_mutex_t backend_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t backend_free = PTHREAD_COND_INITIALIZER;
+static volatile int free_backends;
+
+KEEP static void wait_for_backend(void) {
+    pthread_mutex_lock(&backend_lock);
+    while (free_backends == 0)
+        pthread_cond_wait(&backend_free, &backend_lock);
+    pthread_mutex_unlock(&backend_lock);
+    sink += 1;
+}
+
+static void *queue_for_backend(void *unused) {
+    wait_for_backend();
+    sink += 2;
+    return unused;
+}
+
+KEEP static void ask_backend(int port) {
+    char buffer[512];
+    int fd = open_backend(port);
+    sink = read(fd, buffer, sizeof buffer);
+}
+
+static void *ask_and_wait(void *port) {
+    ask_backend(*(int *)port);
+    sink += 1;
+    return NULL;
+}
+
+static void *compute(void *unused) {
+    for (volatile unsigned n = 0;; n = n + 1)
+        ;
+    return unused;
+}
+
+static void start(void *(*work)(void *), int *port) {
+    pthread_t thread;
+    check(-pthread_create(&thread, NULL, work, port), "pthread_create");
+}
+
+KEEP static void be_stuck(int *port) {
+    enum { QUEUED = 18, ASKING = 2 };
+    for (int n = 0; n < QUEUED; n++)
+        start(queue_for_backend, port);
+    for (int n = 0; n < ASKING; n++)
+        start(ask_and_wait, port);
+    start(compute, port);
+    for (int listener = listen_here(LONG);;)
+        serve_order(listener);
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
     int port = argc > 2 ? atoi(argv[2]) : 0;
@@ -237,6 +291,8 @@ int main(int argc, char **argv) {
         pthread_t thread;
         check(-pthread_create(&thread, NULL, connect_and_end, &port), "pthread_create");
         pthread_join(thread, NULL);
+    } else if (strcmp(mode, "stuck") == 0) {
+        be_stuck(&port);
     } else {
         fprintf(stderr, "no such mode: %s\n", mode);
         return 2;

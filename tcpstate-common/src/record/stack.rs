@@ -14,7 +14,7 @@ pub mod why {
     pub const END_OF_FILE: u8 = 3;
 }
 
-/// Values of [`Stack::slice`].
+/// Values of [`Stack::slice`] and [`super::Thread::slice`].
 pub mod slice {
     /// Copied from the stack pointer on, until the limit or the first page that
     /// could not be read.
@@ -25,6 +25,9 @@ pub mod slice {
     pub const COMPAT: u8 = 2;
     /// There is nothing to read at the stack pointer.
     pub const UNREADABLE: u8 = 3;
+    /// The task runs, so that what it entered the kernel with is of the past.
+    /// Only of a [`super::Thread`].
+    pub const RUNNING: u8 = 4;
 }
 
 /// A task's user stack at the moment when it did something with a socket:

@@ -4,17 +4,17 @@
 
 /// The ones that an unwinder begins with.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Registers {
-    pub(super) ip: u64,
-    pub(super) sp: u64,
-    pub(super) fp: u64,
+pub(crate) struct Registers {
+    pub(crate) ip: u64,
+    pub(crate) sp: u64,
+    pub(crate) fp: u64,
 }
 
 #[cfg(any(
     bpf_target_arch = "x86_64",
     all(not(target_arch = "bpf"), target_arch = "x86_64")
 ))]
-pub(super) use x86_64::of;
+pub(crate) use x86_64::{of, of_other};
 
 #[cfg(any(
     bpf_target_arch = "x86_64",
@@ -24,7 +24,7 @@ mod x86_64 {
     use core::mem::offset_of;
 
     use aya_ebpf::{
-        bindings::pt_regs,
+        bindings::{pt_regs, task_struct},
         helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     };
     use tcpstate_common::record::slice;
@@ -38,6 +38,19 @@ mod x86_64 {
     /// User registers of the current task, or why it has none.
     #[inline(always)]
     pub(crate) fn of(current: u64) -> Result<Registers, u8> {
+        user(current, || saved(current))
+    }
+
+    /// As [`of`], of any task. They are those with which it entered the kernel
+    /// last: while it runs in user space, old ones.
+    #[inline(always)]
+    pub(crate) fn of_other(task: *mut task_struct) -> Result<Registers, u8> {
+        // SAFETY: the verifier wants a task here, and it is one.
+        user(task as u64, || unsafe { bpf_task_pt_regs(task) } as u64)
+    }
+
+    #[inline(always)]
+    fn user(task: u64, saved: impl FnOnce() -> u64) -> Result<Registers, u8> {
         /// Kernel threads, and `io_uring`'s, which have registers of their own making:
         /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1669-L1708>.
         const PF_IO_WORKER: u32 = 0x10;
@@ -46,11 +59,11 @@ mod x86_64 {
         const USER: u64 = 3;
         const USER32_CS: u64 = 0x23;
 
-        let flags: u32 = read(current, setting(&OFFSETS.task_struct_flags));
+        let flags: u32 = read(task, setting(&OFFSETS.task_struct_flags));
         if flags & (PF_IO_WORKER | PF_KTHREAD) != 0 {
             return Err(slice::NO_REGISTERS);
         }
-        let saved = saved(current);
+        let saved = saved();
         let register = |offset: usize| read::<u64>(saved.wrapping_add(offset as u64), 0);
         let cs = register(offset_of!(pt_regs, cs));
         let ip = register(offset_of!(pt_regs, rip));
@@ -92,6 +105,16 @@ mod x86_64 {
     all(not(target_arch = "bpf"), target_arch = "x86_64")
 )))]
 #[inline(always)]
-pub(super) fn of(_current: u64) -> Result<Registers, u8> {
+pub(crate) fn of(_current: u64) -> Result<Registers, u8> {
+    Err(tcpstate_common::record::slice::NO_REGISTERS)
+}
+
+/// As [`of`].
+#[cfg(not(any(
+    bpf_target_arch = "x86_64",
+    all(not(target_arch = "bpf"), target_arch = "x86_64")
+)))]
+#[inline(always)]
+pub(crate) fn of_other(_task: *mut aya_ebpf::bindings::task_struct) -> Result<Registers, u8> {
     Err(tcpstate_common::record::slice::NO_REGISTERS)
 }

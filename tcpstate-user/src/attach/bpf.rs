@@ -1,4 +1,4 @@
-//! The three `bpf` commands that aya does not offer as we need them.
+//! The few `bpf` commands that aya does not offer as we need them.
 
 use std::{
     io,
@@ -55,6 +55,45 @@ pub(super) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         target: 0,
         attach_type: BPF_TRACE_ITER,
         flags: 0,
+    };
+    new_fd(BPF_LINK_CREATE, &mut attr)
+}
+
+/// As [`link_iterator`], of a walk over the threads of one process. Before Linux
+/// 6.1 the kernel knows nothing of that: it refuses what it does not expect.
+pub(super) fn link_task_iterator(program: BorrowedFd<'_>, pid: u32) -> io::Result<OwnedFd> {
+    /// `union bpf_iter_link_info`, its `task`.
+    #[derive(FromBytes, IntoBytes)]
+    #[repr(C)]
+    struct Tasks {
+        tid: u32,
+        pid: u32,
+        pid_fd: u32,
+    }
+    #[derive(FromBytes, IntoBytes)]
+    #[repr(C)]
+    struct Attr {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        info: u64,
+        info_len: u32,
+        reserved: u32,
+    }
+    let tasks = Tasks {
+        tid: 0,
+        pid,
+        pid_fd: 0,
+    };
+    let mut attr = Attr {
+        program: number(program),
+        target: 0,
+        attach_type: BPF_TRACE_ITER,
+        flags: 0,
+        info: (&raw const tasks).expose_provenance() as u64,
+        info_len: u32::try_from(size_of::<Tasks>()).unwrap_or(0),
+        reserved: 0,
     };
     new_fd(BPF_LINK_CREATE, &mut attr)
 }

@@ -360,6 +360,18 @@ pub(super) const END_OF_FILE_STACK: &[Candidate] = &[
     },
 ];
 
+/// Name of the program that walks over the threads of a process.
+pub(super) const THREADS: &str = "threads";
+
+/// A walk over the threads of one process, for a report.
+pub(super) const THREAD_STACKS: &[Candidate] = &[Candidate {
+    hook: "iter.s/task",
+    attach: Attach::Iterator {
+        program: THREADS,
+        target: "task",
+    },
+}];
+
 const fn fentry(
     program: &'static str,
     function: &'static str,

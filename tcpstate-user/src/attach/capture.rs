@@ -95,19 +95,47 @@ pub(super) fn possible(btf: &Btf<'_>, offsets: &Offsets) -> Result<(), String> {
     } else {
         &without_helper[..]
     };
-    let mut all = fields.iter().chain(wanted);
-    match all.find(|(_, offset)| *offset == ABSENT) {
+    all_there(fields.iter().chain(wanted))
+}
+
+/// Whether a program can copy the stacks of other tasks, and tell whether those
+/// slept meanwhile; or why not.
+pub(super) fn of_others_possible(btf: &Btf<'_>, offsets: &Offsets) -> Result<(), String> {
+    possible(btf, offsets)?;
+    // Linux 5.15 and 5.18.
+    for helper in ["task_pt_regs", "copy_from_user_task"] {
+        if !has_helper(btf, helper) {
+            return Err(format!("the kernel has no helper bpf_{helper}"));
+        }
+    }
+    let fields = [
+        ("task_struct.tgid", offsets.task_struct_tgid),
+        ("task_struct.pid", offsets.task_struct_pid),
+        ("task_struct.__state", offsets.task_struct_state),
+        ("task_struct.nvcsw", offsets.task_struct_nvcsw),
+        ("task_struct.nivcsw", offsets.task_struct_nivcsw),
+    ];
+    all_there(fields.iter())
+}
+
+fn all_there<'a>(mut fields: impl Iterator<Item = &'a (&'a str, u32)>) -> Result<(), String> {
+    match fields.find(|(_, offset)| *offset == ABSENT) {
         Some((name, _)) => Err(format!("the kernel has no {name}")),
         None => Ok(()),
     }
 }
 
-/// The kernel lists its helpers in an enumeration.
 fn has_task_pt_regs(btf: &Btf<'_>) -> bool {
+    has_helper(btf, "task_pt_regs")
+}
+
+/// The kernel lists its helpers in an enumeration.
+fn has_helper(btf: &Btf<'_>, helper: &str) -> bool {
+    const PREFIX: &str = "BPF_FUNC_";
     let helpers = btf.enumerators("bpf_func_id").unwrap_or_default();
     helpers
         .iter()
-        .any(|(_, name)| name == "BPF_FUNC_task_pt_regs")
+        .any(|(_, name)| name.strip_prefix(PREFIX) == Some(helper))
 }
 
 #[cfg(test)]

@@ -32,18 +32,20 @@ pub enum Signal {
     /// A request ends, or becomes a full socket.
     RequestEnd,
     /// The stack of a task that connects. Only where stacks are asked for, as
-    /// the next two.
+    /// the next three.
     ConnectStack,
     /// The stack of a task that gets a socket from `accept`.
     AcceptStack,
     /// The stack of a task that reads end-of-file.
     EndOfFileStack,
+    /// What the threads of one process have on their stacks, at any time.
+    ThreadStacks,
 }
 
 impl Signal {
     /// Every signal, in the order in which hooks are attached. Minisockets' ends
     /// come before their begins, so that each begin that is seen has its end.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::StateTransition,
         Self::Accepted,
         Self::CloseCalled,
@@ -59,6 +61,7 @@ impl Signal {
         Self::ConnectStack,
         Self::AcceptStack,
         Self::EndOfFileStack,
+        Self::ThreadStacks,
     ];
 
     /// The name in reports.
@@ -80,6 +83,7 @@ impl Signal {
             Self::ConnectStack => "connect_stack",
             Self::AcceptStack => "accept_stack",
             Self::EndOfFileStack => "end_of_file_stack",
+            Self::ThreadStacks => "thread_stacks",
         }
     }
 
@@ -101,6 +105,7 @@ impl Signal {
             Self::ConnectStack => candidates::CONNECT_STACK,
             Self::AcceptStack => candidates::ACCEPT_STACK,
             Self::EndOfFileStack => candidates::END_OF_FILE_STACK,
+            Self::ThreadStacks => candidates::THREAD_STACKS,
         }
     }
 
@@ -117,6 +122,9 @@ impl Signal {
             Self::RequestEnd => {
                 Some("SYN_RECV is a lower bound, and a handshake that fails is not shown")
             }
+            Self::ThreadStacks => {
+                Some("of what a process's threads wait for, the kernel function is told only")
+            }
             _ => None,
         }
     }
@@ -127,11 +135,11 @@ impl Signal {
         candidates.any(|candidate| candidate.attach.family() == Some(family))
     }
 
-    /// Whether it is a stack.
+    /// Whether it is a stack, or several.
     pub(super) const fn is_stack(self) -> bool {
         matches!(
             self,
-            Self::ConnectStack | Self::AcceptStack | Self::EndOfFileStack
+            Self::ConnectStack | Self::AcceptStack | Self::EndOfFileStack | Self::ThreadStacks
         )
     }
 

@@ -16,6 +16,7 @@ mod loader;
 mod offsets;
 mod privilege;
 mod report;
+mod threads;
 mod trial;
 mod walker;
 
@@ -45,6 +46,7 @@ pub use self::{
     error::AttachError,
     hooks::{Family, Signal},
     report::{HookReport, Refusal, SignalReport},
+    threads::ThreadWalker,
     walker::Walker,
 };
 use crate::decode::SockAddr64;
@@ -75,6 +77,7 @@ pub struct Session {
     ebpf: Ebpf,
     counters: CounterMap,
     walker: Option<Walker>,
+    threads: Option<ThreadWalker>,
     report: HookReport,
     reset_reasons: BTreeMap<u32, String>,
     verbose: bool,
@@ -106,6 +109,7 @@ impl Session {
         let symbols = Symbols::read();
         let offsets = offsets::offsets(&own).map_err(unfit)?;
         let stacks = capture::possible(&own, &offsets);
+        let stacks_of_others = capture::of_others_possible(&own, &offsets);
         let mut ebpf = loader::load(&Plan {
             types: &aya,
             callers: &symbols.callers,
@@ -128,13 +132,18 @@ impl Session {
         choice.choose(Signal::StateTransition)?;
         if request.capture.is_some() {
             for signal in signals().filter(|signal| signal.is_stack()) {
-                choice.choose_if(signal, &stacks)?;
+                let possible = match signal {
+                    Signal::ThreadStacks => &stacks_of_others,
+                    _ => &stacks,
+                };
+                choice.choose_if(signal, possible)?;
             }
         }
         let (mut report, links) = choice.made();
         report.signals.sort_by_key(|report| report.signal);
         Ok(Self {
             walker: Walker::new(&ebpf).ok(),
+            threads: ThreadWalker::new(&mut ebpf).ok(),
             links,
             ebpf,
             counters,
@@ -217,6 +226,13 @@ impl Session {
     /// Walks over the socket tables; `None` when this kernel has no `iter/tcp`.
     pub const fn walker(&mut self) -> Option<&mut Walker> {
         self.walker.as_mut()
+    }
+
+    /// Walks over the threads of processes; `None` when this kernel has no
+    /// `iter.s/task`, stacks were not asked for, or it was taken before. It
+    /// works as long as it lives.
+    pub const fn take_thread_walker(&mut self) -> Option<ThreadWalker> {
+        self.threads.take()
     }
 
     /// Ends tracing. What is in the ring stays there, and the counters do not

@@ -73,6 +73,12 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         task_struct_stack: optional(sized(btf, "task_struct", "stack", 8))?,
         task_struct_stack_vm_area: optional(sized(btf, "task_struct", "stack_vm_area", 8))?,
         vm_struct_nr_pages: optional(sized(btf, "vm_struct", "nr_pages", 4))?,
+        task_struct_tgid: optional(sized(btf, "task_struct", "tgid", 4))?,
+        task_struct_pid: optional(sized(btf, "task_struct", "pid", 4))?,
+        task_struct_state: optional(sized(btf, "task_struct", "__state", 4))?,
+        task_struct_on_cpu: optional(sized(btf, "task_struct", "on_cpu", 4))?,
+        task_struct_nvcsw: optional(sized(btf, "task_struct", "nvcsw", 8))?,
+        task_struct_nivcsw: optional(sized(btf, "task_struct", "nivcsw", 8))?,
     })
 }
 

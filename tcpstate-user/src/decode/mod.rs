@@ -8,6 +8,7 @@ mod error;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod value;
 
 use tcpstate_common::{
@@ -18,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
 pub use stack::{SliceStatus, StackEvent, Why, slice};
+pub use thread::{ThreadStack, thread};
 pub use value::{
     Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, Request,
     RequestEvent, ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,

@@ -57,6 +57,22 @@ pub enum SliceStatus {
     Compat,
     /// The stack pointer leads nowhere.
     Unreadable,
+    /// The task runs: where, its registers do not say. Only of a
+    /// [`super::ThreadStack`].
+    Running,
+}
+
+impl SliceStatus {
+    pub(super) const fn of(value: u8) -> Option<Self> {
+        match value {
+            record::slice::COPIED => Some(Self::Copied),
+            record::slice::NO_REGISTERS => Some(Self::NoRegisters),
+            record::slice::COMPAT => Some(Self::Compat),
+            record::slice::UNREADABLE => Some(Self::Unreadable),
+            record::slice::RUNNING => Some(Self::Running),
+            _ => None,
+        }
+    }
 }
 
 /// The slice of the stack in the bytes of a [`StackEvent`]'s record; empty for
@@ -103,12 +119,10 @@ fn event(wire: &Stack) -> Result<StackEvent, DecodeError> {
         record::why::END_OF_FILE => Why::EndOfFile,
         value => return Err(unknown_value(wire.header, value)),
     };
-    let status = match wire.slice {
-        record::slice::COPIED => SliceStatus::Copied,
-        record::slice::NO_REGISTERS => SliceStatus::NoRegisters,
-        record::slice::COMPAT => SliceStatus::Compat,
-        record::slice::UNREADABLE => SliceStatus::Unreadable,
-        value => return Err(unknown_value(wire.header, value)),
+    let status = match SliceStatus::of(wire.slice) {
+        // Who does something with a socket runs.
+        None | Some(SliceStatus::Running) => return Err(unknown_value(wire.header, wire.slice)),
+        Some(status) => status,
     };
     Ok(StackEvent {
         at: KtimeNs(wire.ktime),

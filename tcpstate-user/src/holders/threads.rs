@@ -23,24 +23,30 @@ pub struct Thread {
     pub fd: Option<u32>,
     /// Inode number of the socket behind `fd`, when it is one.
     pub socket: Option<u64>,
+    /// Its user stack and instruction pointer; `None` when it runs, or the kernel
+    /// does not tell.
+    pub at: Option<(u64, u64)>,
 }
 
-/// The threads of `pid`, by thread id; empty when it has gone.
+/// The threads of `pid`, by thread id, and how many more there are; none when it
+/// has gone.
 #[must_use]
-pub fn threads(pid: u32) -> Vec<Thread> {
+pub fn threads(pid: u32) -> (Vec<Thread>, usize) {
     let tasks = Path::new("/proc").join(pid.to_string()).join("task");
     let Ok(entries) = fs::read_dir(tasks) else {
-        return Vec::new();
+        return (Vec::new(), 0);
     };
-    let entries = entries.filter_map(Result::ok).take(MOST);
+    let mut entries = entries.filter_map(Result::ok);
     let mut threads: Vec<_> = entries
+        .by_ref()
+        .take(MOST)
         .filter_map(|task| {
             let tid = number(task.file_name().as_encoded_bytes())?;
             thread(&task.path(), tid)
         })
         .collect();
     threads.sort_unstable();
-    threads
+    (threads, entries.count())
 }
 
 fn thread(directory: &Path, tid: u32) -> Option<Thread> {
@@ -56,7 +62,16 @@ fn thread(directory: &Path, tid: u32) -> Option<Thread> {
         wait_channel: (!matches!(channel.as_str(), "" | "0")).then_some(channel),
         fd,
         socket: target.flatten(),
+        at: pointers(&call),
     })
+}
+
+/// The last two words of the line that [`descriptor`] describes.
+fn pointers(call: &str) -> Option<(u64, u64)> {
+    let mut words = call.split_ascii_whitespace();
+    let mut last = || u64::from_str_radix(words.next_back()?.strip_prefix("0x")?, 16).ok();
+    let ip = last()?;
+    Some((last()?, ip))
 }
 
 /// The first argument of the system call in which a thread is, if that is a
@@ -99,6 +114,11 @@ mod tests {
         for other in [futex.as_str(), "running", "-1 0x7ffd 0x7f01", ""] {
             assert_eq!(descriptor(other), None, "{other}");
         }
+        assert_eq!(pointers(&futex), Some((0x7ffd, 0x7f01)));
+        assert_eq!(pointers("-1 0x7ffd 0x7f01"), Some((0x7ffd, 0x7f01)));
+        for none in ["running", "-1", ""] {
+            assert_eq!(pointers(none), None, "{none}");
+        }
     }
 
     #[test]
@@ -110,7 +130,8 @@ mod tests {
         let waiting = thread::spawn(move || listener.accept().map(|_| ()));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         let found = loop {
-            let all = threads(std::process::id());
+            let (all, more) = threads(std::process::id());
+            assert_eq!(more, 0);
             let mut accepting = all.into_iter().filter(|it| it.socket == Some(inode));
             if let Some(thread) = accepting.next() {
                 break thread;

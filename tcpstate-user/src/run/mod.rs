@@ -120,7 +120,8 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
         slice_bytes: asked.stack_bytes,
         ..Capture::default()
     };
-    let session = open(&asked.live, &spec, Some(capture))?;
+    let mut session = open(&asked.live, &spec, Some(capture))?;
+    let walker = session.take_thread_walker();
     let info = session_info(&session);
     let out = io::stdout();
     let color = asked.color.for_output(&out);
@@ -138,7 +139,7 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
             comms: spec.comms,
             states: asked.only(),
         },
-        surveyor: Surveyor::start()?,
+        surveyor: Surveyor::start(walker)?,
         sink: Reports::new(asked.output, out, color, &info),
         graphs,
         next: Gathered::default(),

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     decode::{SliceStatus, StackEvent},
-    unwind::{End, Modules, Place, Processes},
+    unwind::{Captured, End, Modules, Place, Processes},
 };
 
 /// So many different stacks are kept; one takes about 600 bytes.
@@ -50,13 +50,20 @@ impl Stacks {
     /// for 50 when process and modules are known; 0.3 to 1 ms for the first of a
     /// process, and 13 ms when that brings a program of 90 MiB.
     pub fn captured(&mut self, event: &StackEvent, slice: &[u8]) -> StackId {
-        let (places, end) = match event.status {
-            SliceStatus::Copied => self.processes.unwind(event, slice, &mut self.modules),
+        let stack = self.unwound(&event.into(), slice);
+        self.id_of(stack)
+    }
+
+    /// As [`Self::captured`], of a stack that is of use once only, and is not kept.
+    pub fn unwound(&mut self, captured: &Captured, slice: &[u8]) -> CallStack {
+        let (places, end) = match captured.status {
+            SliceStatus::Copied => self.processes.unwind(captured, slice, &mut self.modules),
             SliceStatus::NoRegisters => (Vec::new(), End::NoRegisters),
             SliceStatus::Compat => (Vec::new(), End::Compat),
             SliceStatus::Unreadable => (Vec::new(), End::Unreadable),
+            SliceStatus::Running => (Vec::new(), End::Running),
         };
-        self.id_of(CallStack { places, end })
+        CallStack { places, end }
     }
 
     fn id_of(&mut self, stack: CallStack) -> StackId {

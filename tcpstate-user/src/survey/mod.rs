@@ -4,6 +4,7 @@
 //! It reads `/proc` and blocks, so it runs beside the reader of the ring, on
 //! values that were copied for it. It neither judges (`leak` does) nor writes.
 
+mod glance;
 mod listeners;
 mod surveyor;
 mod waiting;
@@ -21,10 +22,10 @@ use crate::{
     track::{Dwell, Open, Opened},
 };
 
-use self::listeners::Listeners;
+use self::{glance::Glance, listeners::Listeners};
 pub use self::{
     surveyor::{Answer, NamedStack, Question, Surveyor},
-    waiting::Waiting,
+    waiting::{Doings, Waiting},
 };
 
 /// A socket that may be a suspect, as the stream of events has it.
@@ -61,7 +62,7 @@ pub struct Survey {
     /// The processes that it names.
     pub processes: HashMap<u32, ProcessFacts>,
     /// What the threads of those are doing that do not look at their sockets.
-    pub threads: HashMap<u32, Vec<Waiting>>,
+    pub threads: HashMap<u32, Doings>,
     /// Processes whose descriptors could not be looked at.
     pub denied: usize,
     /// Why holders could not be looked for at all.
@@ -80,11 +81,11 @@ pub const fn concerns(state: TcpState) -> bool {
 
 /// Puts together what is known of `candidates`, listeners among them, and of
 /// which the kernel said `seen`.
-#[must_use]
-pub fn survey(
+fn survey(
     candidates: &[Candidate],
     seen: &HashMap<SockAddr64, Inspection>,
     asked: &Asked,
+    glance: &mut Glance<'_>,
 ) -> Survey {
     let known: Vec<_> = candidates
         .iter()
@@ -109,7 +110,7 @@ pub fn survey(
             .iter()
             .filter_map(|&pid| Some((pid, process(pid)?)))
             .collect(),
-        threads: waiting::of(&blamed(&report)),
+        threads: waiting::of(&blamed(&report), glance),
         report,
         denied: holders.denied,
         failed,
@@ -210,14 +211,19 @@ fn pids(report: &Report) -> HashSet<u32> {
     pids
 }
 
-/// The processes of which it matters what they are doing instead.
-fn blamed(report: &Report) -> HashSet<u32> {
+/// The processes of which it matters what they are doing instead, the worst
+/// first.
+fn blamed(report: &Report) -> Vec<u32> {
     let busy = |class| {
         matches!(
             class,
             Class::EofNotRead | Class::UnreadData | Class::NeverAccepted
         )
     };
-    let groups = report.groups.iter().filter(|it| busy(it.class));
-    groups.filter_map(|it| it.owner.pid()).collect()
+    let mut pids = Vec::new();
+    for group in report.groups.iter().filter(|it| busy(it.class)) {
+        let known = |pid: &u32| pids.contains(pid);
+        pids.extend(group.owner.pid().filter(|pid| !known(pid)));
+    }
+    pids
 }

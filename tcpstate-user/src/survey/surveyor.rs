@@ -8,8 +8,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Asked, Candidate, Survey, survey};
+use super::{Asked, Candidate, Survey, glance::Glance, survey};
 use crate::{
+    attach::ThreadWalker,
     decode::{Inspection, KtimeNs, SockAddr64, StackEvent, Why},
     stack::{StackId, Stacks},
     symbolize::{Frame, Names},
@@ -81,18 +82,21 @@ pub struct Surveyor {
 }
 
 impl Surveyor {
-    /// Starts the thread.
+    /// Starts the thread, which looks at what other threads do by `walker`.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(walker: Option<ThreadWalker>) -> io::Result<Self> {
         let (work, tasks) = sync_channel(WAITING);
         let (answer, answers) = channel();
         let thread = thread::Builder::new()
             .name("tcpstate-survey".to_owned())
             .spawn(move || {
-                let mut desk = Desk::default();
+                let mut desk = Desk {
+                    walker,
+                    ..Desk::default()
+                };
                 for task in tasks {
                     match task {
                         Work::Stack(event, slice) => desk.captured(&event, &slice),
@@ -207,6 +211,7 @@ struct Desk {
     places: HashMap<SockAddr64, Places>,
     names: Names,
     named: HashMap<StackId, NamedStack>,
+    walker: Option<ThreadWalker>,
 }
 
 impl Desk {
@@ -229,7 +234,9 @@ impl Desk {
     fn answer(&mut self, question: &Question) -> Answer {
         self.forget(&question.gone);
         let candidates: Vec<_> = question.open.iter().map(|it| self.candidate(it)).collect();
-        let survey = survey(&candidates, &question.seen, &question.asked);
+        let walker = self.walker.as_mut();
+        let mut glance = Glance::new(walker, &mut self.stacks, &mut self.names);
+        let survey = survey(&candidates, &question.seen, &question.asked, &mut glance);
         Answer {
             stacks: self.name(&survey),
             survey,

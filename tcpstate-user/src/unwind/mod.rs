@@ -22,6 +22,6 @@ pub(crate) use self::directory::ProcessDirectory;
 pub use self::{
     module::{Module, ModuleId, Modules},
     process::Place,
-    processes::{ProcessKey, Processes},
+    processes::{Captured, ProcessKey, Processes},
     walk::{Cache, Code, CodeMap, End, Registers, walk},
 };

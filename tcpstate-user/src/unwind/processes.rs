@@ -7,7 +7,7 @@ use super::{
     process::{Process, ProcessCode},
     walk,
 };
-use crate::decode::{KtimeNs, StackEvent};
+use crate::decode::{KtimeNs, SliceStatus, StackEvent, ThreadStack};
 
 /// So many are known at the same time. Each has a descriptor open.
 const MAX_PROCESSES: usize = 256;
@@ -24,14 +24,53 @@ pub struct ProcessKey {
     pub mm: u64,
 }
 
-impl ProcessKey {
+/// What an unwinder is given of a task besides the slice of its stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Captured {
     /// Whose stack it is.
-    #[must_use]
-    pub const fn of(event: &StackEvent) -> Self {
+    pub key: ProcessKey,
+    /// When it was copied.
+    pub at: KtimeNs,
+    /// The task's registers.
+    pub registers: Registers,
+    /// Whether there is a slice.
+    pub status: SliceStatus,
+}
+
+impl From<&StackEvent> for Captured {
+    fn from(event: &StackEvent) -> Self {
         Self {
-            pid: event.task.pid,
-            start_boottime: event.start_boottime,
-            mm: event.mm,
+            key: ProcessKey {
+                pid: event.task.pid,
+                start_boottime: event.start_boottime,
+                mm: event.mm,
+            },
+            at: event.at,
+            registers: Registers {
+                ip: event.ip,
+                sp: event.sp,
+                fp: event.fp,
+            },
+            status: event.status,
+        }
+    }
+}
+
+impl From<&ThreadStack> for Captured {
+    fn from(thread: &ThreadStack) -> Self {
+        Self {
+            key: ProcessKey {
+                pid: thread.pid,
+                start_boottime: thread.start_boottime,
+                mm: thread.mm,
+            },
+            at: thread.at,
+            registers: Registers {
+                ip: thread.ip,
+                sp: thread.sp,
+                fp: thread.fp,
+            },
+            status: thread.status,
         }
     }
 }
@@ -56,25 +95,19 @@ impl Processes {
     /// Unwinds a stack that was captured just now.
     pub fn unwind(
         &mut self,
-        event: &StackEvent,
+        captured: &Captured,
         slice: &[u8],
         modules: &mut Modules,
     ) -> (Vec<Place>, End) {
-        let key = ProcessKey::of(event);
-        let Some(process) = self.known.get(key, event.at) else {
+        let Some(process) = self.known.get(captured.key, captured.at) else {
             return (Vec::new(), End::ProcessGone);
-        };
-        let registers = Registers {
-            ip: event.ip,
-            sp: event.sp,
-            fp: event.fp,
         };
         let mut code = ProcessCode {
             process,
             modules,
-            now: event.at,
+            now: captured.at,
         };
-        walk(registers, slice, &mut code, &mut self.cache)
+        walk(captured.registers, slice, &mut code, &mut self.cache)
     }
 }
 

@@ -108,6 +108,8 @@ pub enum End {
     ProcessGone,
     /// There were too many different stacks.
     TooMany,
+    /// The thread runs: where, its registers do not say.
+    Running,
 }
 
 impl End {
@@ -126,6 +128,7 @@ impl End {
             Self::Unreadable => "unreadable",
             Self::ProcessGone => "process_gone",
             Self::TooMany => "too_many_stacks",
+            Self::Running => "running",
         }
     }
 }

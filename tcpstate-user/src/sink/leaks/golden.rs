@@ -7,7 +7,7 @@ use crate::{
     decode::Family,
     holders::{Descriptor, ProcessFacts},
     leak::{Ages, Class, Group, Listener, Report, Verdict},
-    survey::Waiting,
+    survey::{Doings, Waiting},
     track::{Opened, Process},
     unwind::End,
 };
@@ -175,8 +175,14 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
         various: true,
         wait_channel: Some("futex_do_wait".to_owned()),
         connection: None,
+        stack: None,
     };
-    survey.threads = HashMap::from([(25172, vec![busy])]);
+    let kinds = vec![busy];
+    let doings = Doings {
+        kinds,
+        ..Doings::default()
+    };
+    survey.threads = HashMap::from([(25172, doings)]);
     let mut frames = vec![system("one"); 9];
     frames.extend(vec![frame("application", 1); 20]);
     let end = End::Truncated;
@@ -194,6 +200,70 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+fn waiting(count: usize, frames: Vec<Frame>, end: End) -> Waiting {
+    Waiting {
+        count,
+        comm: b"worker".to_vec(),
+        various: false,
+        wait_channel: (end != End::Running).then(|| "futex_do_wait".to_owned()),
+        connection: None,
+        stack: Some(NamedStack { frames, end }),
+    }
+}
+
+#[test]
+fn threads_are_told_with_what_they_wait_for_and_those_left_out_are_counted() {
+    let mut survey = survey(vec![Group {
+        class: Class::EofNotRead,
+        ..never_closed()
+    }]);
+    let stuck = vec![
+        system("futex"),
+        system("pthread_cond_wait"),
+        frame("wait_for_backend", 1),
+        frame("work", 2),
+        system("start_thread"),
+    ];
+    let long = vec![frame(&"deep::".repeat(12), 1); 12];
+    let kinds = vec![
+        waiting(18, stuck, End::Root),
+        waiting(2, long, End::Truncated),
+        waiting(1, Vec::new(), End::Running),
+    ];
+    let doings = Doings {
+        kinds,
+        not_told: 30,
+        without_stack: 1,
+    };
+    survey.threads = HashMap::from([(25172, doings)]);
+    let text = shown(&survey, &stacks());
+    for part in [
+        "      threads    18 worker in futex_do_wait\n",
+        "                    at pthread_cond_wait <- wait_for_backend <- work\n",
+        " <- 4 more <- (truncated)\n",
+        "                  1 worker running\n",
+        "(30 more threads)",
+        "(stacks not looked at: 1 thread)",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let told = Told {
+        survey: &survey,
+        stacks: &stacks(),
+        traced_ns: 60 * S,
+        is_final: false,
+    };
+    let text = String::from_utf8(json(&told, "2026-01-01T00:00:00Z", 5)).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let threads = &line["threads"];
+    assert_eq!(threads[0]["stack"][2]["function"], "wait_for_backend");
+    assert_eq!(threads[0]["application"], 2);
+    assert_eq!(threads[1]["stack"].as_array().unwrap().len(), 12);
+    let runs = (&threads[2]["stack"], &threads[2]["end"]);
+    assert_eq!(runs, (&serde_json::Value::Null, &"running".into()));
+    assert_eq!(line["threads_left_out"]["not_told"], 30);
 }
 
 #[test]

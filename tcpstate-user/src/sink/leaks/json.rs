@@ -7,8 +7,9 @@ use crate::{
     decode::Family,
     leak::{Group, Verdict, message, remedy},
     sink::{address, json::object},
-    survey::{NamedStack, Waiting},
+    survey::{Doings, NamedStack, Waiting},
     symbolize::{Frame, sight},
+    unwind::End,
 };
 
 #[derive(Serialize)]
@@ -37,7 +38,8 @@ struct Line<'a> {
     peers: Vec<Peer>,
     origin: Origin<'a>,
     eof_stack: Option<&'a [Frame]>,
-    threads: Option<Vec<Threads>>,
+    threads: Option<Vec<Threads<'a>>>,
+    threads_left_out: Option<LeftOut>,
     message: String,
     remedy: &'static str,
     #[serde(rename = "final")]
@@ -80,11 +82,25 @@ struct Origin<'a> {
 }
 
 #[derive(Serialize)]
-struct Threads {
+struct Threads<'a> {
     count: usize,
     comm: String,
-    wait_channel: Option<String>,
+    wait_channel: Option<&'a str>,
     peer: Option<String>,
+    stack: Option<&'a [Frame]>,
+    /// Which of the frames is the application's first.
+    application: Option<usize>,
+    /// `running`: there is no stack of a thread that runs.
+    end: Option<&'a str>,
+}
+
+/// Threads of the process that are not in the list, because there are too many;
+/// and those that are and whose stacks were not looked at, for that reason or
+/// because they had just begun.
+#[derive(Serialize)]
+struct LeftOut {
+    not_told: usize,
+    without_stack: usize,
 }
 
 /// What a report says in sum: it is there when nothing else is.
@@ -164,7 +180,11 @@ fn line<'a>(told: &'a Told<'_>, group: &'a Group, (ts, mono_ns): (&'a str, u64))
         peers: peers(group),
         origin: origin(group, told.stack(group.origin_stack)),
         eof_stack: eof.map(|stack| stack.frames.as_slice()),
-        threads: threads.map(|all| all.iter().map(|it| waiting(it, group.family)).collect()),
+        threads: threads.map(|all| {
+            let kinds = all.kinds.iter();
+            kinds.map(|it| waiting(it, group.family)).collect()
+        }),
+        threads_left_out: threads.and_then(left_out),
         message: message(group, &told.who(group)),
         remedy: remedy(group.class),
         is_final: told.is_final,
@@ -211,7 +231,7 @@ fn peers(group: &Group) -> Vec<Peer> {
         .collect()
 }
 
-fn waiting(it: &Waiting, family: Family) -> Threads {
+fn waiting(it: &Waiting, family: Family) -> Threads<'_> {
     let mut peer = Vec::new();
     if let Some(tuple) = &it.connection {
         address::endpoint(&tuple.raddr, tuple.rport, family, &mut peer);
@@ -219,10 +239,27 @@ fn waiting(it: &Waiting, family: Family) -> Threads {
     Threads {
         count: it.count,
         comm: printable(&it.comm) + if it.various { "*" } else { "" },
-        wait_channel: it.wait_channel.clone(),
+        wait_channel: it.wait_channel.as_deref(),
         peer: (it.connection.is_some_and(|it| it.rport != 0))
             .then(|| String::from_utf8_lossy(&peer).into_owned()),
+        stack: (it.stack.as_ref())
+            .filter(|stack| stack.end != End::Running)
+            .map(|stack| stack.frames.as_slice()),
+        application: (it.stack.as_ref()).and_then(|stack| sight(&stack.frames).application),
+        end: it.stack.as_ref().map(|stack| stack.end.name()),
     }
+}
+
+fn left_out(all: &Doings) -> Option<LeftOut> {
+    let Doings {
+        not_told,
+        without_stack,
+        ..
+    } = *all;
+    (not_told + without_stack > 0).then_some(LeftOut {
+        not_told,
+        without_stack,
+    })
 }
 
 pub(super) fn addr(bytes: &[u8; 16], family: Family) -> String {

@@ -6,7 +6,7 @@ use super::{
     Told, by_process,
     json::addr,
     printable,
-    words::{doing, human, place, plural, shortened},
+    words::{doing, human, place, plural, shortened, way},
 };
 use crate::{
     leak::{Group, Verdict, message, remedy},
@@ -26,6 +26,8 @@ const LIBRARIES: usize = 4;
 const FRAMES: usize = 12;
 /// A rate per minute says nothing after a few seconds.
 const GROWTH_NS: u64 = 30_000_000_000;
+/// At most so many kinds of waiting threads are shown.
+const KINDS: usize = 6;
 /// At most so many descriptors of a process are shown.
 const FDS: usize = 8;
 
@@ -285,9 +287,23 @@ impl Page {
             return;
         };
         let mut label = "threads";
-        for it in all {
-            self.cut(label, &doing(it, group));
-            label = "";
+        for it in all.kinds.iter().take(KINDS) {
+            self.cut(std::mem::take(&mut label), &doing(it, group));
+            for line in it.stack.iter().flat_map(|it| way(it, WIDTH - LEFT - 5)) {
+                self.cut("", &format!("     {line}"));
+            }
+        }
+        let rest = all.kinds.iter().skip(KINDS).map(|it| it.count);
+        let more = rest.sum::<usize>() + all.not_told;
+        if more > 0 {
+            let mut text = String::new();
+            plural(&mut text, more, "more thread", "");
+            self.aside(&mut label, &text);
+        }
+        if all.without_stack > 0 {
+            let mut text = "stacks not looked at: ".to_owned();
+            plural(&mut text, all.without_stack, "thread", "");
+            self.aside(&mut label, &text);
         }
     }
 

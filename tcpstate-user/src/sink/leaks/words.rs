@@ -6,8 +6,9 @@ use super::{name, printable};
 use crate::{
     leak::Group,
     sink::{address, duration},
-    survey::Waiting,
-    symbolize::Frame,
+    survey::{NamedStack, Waiting},
+    symbolize::{Frame, sight},
+    unwind::End,
 };
 
 /// `function  file:line`, or what there is instead.
@@ -42,6 +43,8 @@ pub(super) fn doing(it: &Waiting, group: &Group) -> String {
             text.push_str(" in ");
             text.push_str(&printable(channel.as_bytes()));
         }
+        // Asleep, and the kernel does not tell where.
+        None if it.stack.as_ref().is_some_and(|it| it.end != End::Running) => {}
         None => text.push_str(" running"),
     }
     if let Some(tuple) = &it.connection
@@ -55,6 +58,44 @@ pub(super) fn doing(it: &Waiting, group: &Group) -> String {
         text.push_str(&String::from_utf8_lossy(&peer));
     }
     text
+}
+
+/// Where threads are: the application's innermost functions and the one that they
+/// called, in lines of at most `width` columns. None for a thread that runs.
+pub(super) fn way(stack: &NamedStack, width: usize) -> Vec<String> {
+    /// So many frames say what a thread is about.
+    const FRAMES: usize = 8;
+    let sight = sight(&stack.frames);
+    let behind = stack.frames.iter().rev().take_while(|it| it.system);
+    let end = match stack.frames.len() - behind.count() {
+        0 => stack.frames.len(),
+        end => end,
+    };
+    let begin = sight.application.unwrap_or(sight.folded.end.min(end));
+    let begin = begin.saturating_sub(1);
+    let all = &stack.frames[begin..end];
+    let shown = all.iter().take(FRAMES);
+    let mut words: Vec<_> = shown.map(|it| printable(name(it).as_bytes())).collect();
+    if all.len() > FRAMES {
+        words.push(format!("{} more", all.len() - FRAMES));
+    }
+    match stack.end {
+        End::Running => return Vec::new(),
+        End::Root => {}
+        end => words.push(format!("({})", end.name())),
+    }
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for (n, word) in words.iter().enumerate() {
+        let joint = if n == 0 { "at " } else { " <- " };
+        if n > 0 && line.chars().count() + joint.len() + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        line.push_str(joint);
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.iter().map(|line| shortened(line, width)).collect()
 }
 
 pub(super) fn human(ns: u64) -> String {
