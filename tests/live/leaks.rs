@@ -2,8 +2,11 @@
 
 mod alarms;
 mod hostile;
+mod java;
 mod languages;
 mod many;
+mod redis;
+mod tomcat;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -22,6 +22,8 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Why there is no name.
     pub reason: Option<String>,
+    /// A runtime made the code while the program ran: no file has it.
+    pub jit: bool,
     /// The compiler made it part of the function in the next frame.
     pub inlined: bool,
     /// It belongs to the system or to a language's runtime, not to the application.

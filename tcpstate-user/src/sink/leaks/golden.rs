@@ -104,6 +104,7 @@ fn stacks() -> HashMap<StackId, NamedStack> {
     let stack = |frames| NamedStack {
         frames,
         end: End::Root,
+        advice: None,
     };
     let main = || [frame("main", 158), system("__libc_start_call_main")];
     let accepted = [
@@ -179,8 +180,12 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
     survey.threads = HashMap::from([(25172, vec![busy])]);
     let mut frames = vec![system("one"); 9];
     frames.extend(vec![frame("application", 1); 20]);
-    let end = End::Truncated;
-    let stacks = HashMap::from([(StackId(3), NamedStack { frames, end })]);
+    let stack = NamedStack {
+        frames,
+        end: End::Truncated,
+        advice: Some("a switch would name them".to_owned()),
+    };
+    let stacks = HashMap::from([(StackId(3), stack)]);
     let text = shown(&survey, &stacks);
     assert!(!text.contains('\x1b'), "{text}");
     for part in [
@@ -190,7 +195,37 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
         "> application  leak.c:1\n",
         "(8 more frames)",
         "(the stack is not known further: truncated)",
+        "stacks  a switch would name them\n",
         "  18 worker-* in futex_do_wait",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn code_without_a_name_is_a_place_with_its_build_or_jit() {
+    let nameless = Frame {
+        function: None,
+        file: None,
+        line: None,
+        build_id: Some("0123456789".repeat(4)),
+        reason: Some("no symbols".to_owned()),
+        ..frame("", 1)
+    };
+    let made = Frame {
+        module: None,
+        build_id: None,
+        jit: true,
+        ..nameless.clone()
+    };
+    let mut stacks = stacks();
+    let all = vec![system("__libc_accept"), nameless, made];
+    let origin = |it: &mut NamedStack| it.frames.clone_from(&all);
+    stacks.entry(StackId(1)).and_modify(origin);
+    let text = shown(&survey(vec![never_closed()]), &stacks);
+    for part in [
+        "> checkout+0x1234  0123456789012345678901234567890123456789  (no symbols)\n",
+        "  [jit]  (no symbols)\n",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -37,6 +37,8 @@ struct Line<'a> {
     peers: Vec<Peer>,
     origin: Origin<'a>,
     eof_stack: Option<&'a [Frame]>,
+    /// What would make these stacks say more.
+    advice: Option<&'a str>,
     threads: Option<Vec<Threads>>,
     message: String,
     remedy: &'static str,
@@ -164,6 +166,7 @@ fn line<'a>(told: &'a Told<'_>, group: &'a Group, (ts, mono_ns): (&'a str, u64))
         peers: peers(group),
         origin: origin(group, told.stack(group.origin_stack)),
         eof_stack: eof.map(|stack| stack.frames.as_slice()),
+        advice: told.advice(group),
         threads: threads.map(|all| all.iter().map(|it| waiting(it, group.family)).collect()),
         message: message(group, &told.who(group)),
         remedy: remedy(group.class),

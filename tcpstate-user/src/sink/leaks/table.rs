@@ -157,6 +157,9 @@ impl Page {
         if let Some(stack) = told.stack(group.eof_stack) {
             self.stack("EOF read at", stack);
         }
+        if let Some(advice) = told.advice(group) {
+            self.wrapped("stacks", advice);
+        }
     }
 
     /// The C library's innermost frames are left out, and of a long way through
