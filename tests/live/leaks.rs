@@ -6,6 +6,7 @@ mod java;
 mod languages;
 mod many;
 mod redis;
+mod rooms;
 mod tomcat;
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -95,9 +95,10 @@ impl Known {
         let began = Instant::now();
         let (runtime, version, map) = match ProcessDirectory::open(process) {
             Ok(directory) => {
-                let maps = directory.read("maps").unwrap_or_default();
+                let read_all = |name| directory.read(name).unwrap_or_default();
+                let runtime = Runtime::of(&read_all("maps"), &read_all("cmdline"));
                 let (version, map) = read(&directory, process.pid);
-                (Runtime::among(&maps), version, map)
+                (runtime, version, map)
             }
             Err(_gone) => {
                 let gone = "code made at run time, and its process is gone";

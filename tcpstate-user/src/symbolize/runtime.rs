@@ -10,36 +10,52 @@ use crate::unwind::End;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runtime {
     /// A Java virtual machine: `OpenJDK` and what is made of it.
-    Java,
+    Java {
+        /// It was started so that compiled code keeps frame pointers.
+        frame_pointers: bool,
+    },
     /// Node.js.
     Node,
 }
 
 impl Runtime {
-    /// That of a process with these mappings (`/proc/PID/maps`). Other programs
-    /// than `node` have its engine in them too; they know no such switch.
-    pub(super) fn among(maps: &[u8]) -> Option<Self> {
+    /// That of a process with these mappings (`/proc/PID/maps`) and this command
+    /// line. Other programs than `node` have its engine in them too; they know no
+    /// such switch.
+    pub(super) fn of(maps: &[u8], cmdline: &[u8]) -> Option<Self> {
+        const SWITCH: &[u8] = b"-XX:+PreserveFramePointer";
+        let mut words = cmdline.split(|byte| *byte == 0);
         let mut lines = maps.split(|byte| *byte == b'\n');
         lines.find_map(|line| {
             let name = line.rsplit(|byte| *byte == b'/').next()?;
             match name {
-                b"libjvm.so" => Some(Self::Java),
+                b"libjvm.so" => Some(Self::Java {
+                    frame_pointers: words.any(|word| word == SWITCH),
+                }),
                 b"node" | b"nodejs" => Some(Self::Node),
                 _ => None,
             }
         })
     }
 
-    /// What would name the code that it makes, and lead through it.
-    fn advice(self, pid: u32) -> String {
-        match self {
-            Self::Java => format!(
-                "Java: `jcmd {pid} Compiler.perfmap` (JDK 17 or later) names compiled code; \
-                 -XX:+PreserveFramePointer at the program's start lets a stack be followed through it"
-            ),
-            Self::Node => "Node.js: --perf-basic-prof at the program's start names compiled code, \
-                           with --interpreted-frames-native-stack all code"
-                .to_owned(),
+    /// What would name the code that it makes, and lead through it; `nameless`
+    /// is whether there is code without a name.
+    fn advice(self, pid: u32, nameless: bool) -> Option<String> {
+        let names = format!("`jcmd {pid} Compiler.perfmap` (JDK 17 or later) names compiled code");
+        let frames = "-XX:+PreserveFramePointer at the program's start lets a stack be followed \
+                      through it";
+        let node = "--perf-basic-prof at the program's start names compiled code, with \
+                    --interpreted-frames-native-stack all code";
+        match (self, nameless) {
+            (Self::Java { frame_pointers }, true) if frame_pointers => {
+                Some(format!("Java: {names}"))
+            }
+            (Self::Java { .. }, true) => Some(format!("Java: {names}; {frames}")),
+            (Self::Java { frame_pointers }, false) => {
+                (!frame_pointers).then(|| format!("Java: {frames}"))
+            }
+            (Self::Node, true) => Some(format!("Node.js: {node}")),
+            (Self::Node, false) => None,
         }
     }
 }
@@ -54,7 +70,7 @@ pub(super) fn advice(
     let nameless = frames.iter().any(|it| it.jit && it.function.is_none());
     if nameless || end == End::Jit {
         let (runtime, pid) = runtime?;
-        return Some(runtime.advice(pid));
+        return runtime.advice(pid, nameless);
     }
     let silent = frames.iter().any(is_python) && !frames.iter().any(|it| it.jit);
     silent.then(|| {
@@ -85,14 +101,25 @@ mod tests {
         }
     }
 
+    const fn java(frame_pointers: bool) -> Option<(Runtime, u32)> {
+        Some((Runtime::Java { frame_pointers }, 77))
+    }
+
     #[test]
     fn a_runtime_is_known_by_what_it_has_mapped() {
         let java = b"7f00-7f01 r-xp 00000000 08:01 77   /usr/lib/jvm/17/lib/server/libjvm.so\n";
         let node = b"0040-0050 r-xp 00000000 08:01 77   /usr/bin/node\n7f00-7f01 r-xp 0 0:0 0\n";
         let other = b"0040-0050 r-xp 00000000 08:01 77   /opt/libjvm.so.bak\n\n/\n";
-        assert_eq!(Runtime::among(java), Some(Runtime::Java));
-        assert_eq!(Runtime::among(node), Some(Runtime::Node));
-        assert_eq!(Runtime::among(other), None);
+        for (cmdline, frame_pointers) in [
+            (&b"java\0-XX:+PreserveFramePointer\0Shop\0"[..], true),
+            (b"java\0Shop\0", false),
+            (b"", false),
+        ] {
+            let of = Runtime::of(java, cmdline);
+            assert_eq!(of, Some(Runtime::Java { frame_pointers }));
+        }
+        assert_eq!(Runtime::of(node, b"node\0"), Some(Runtime::Node));
+        assert_eq!(Runtime::of(other, b""), None);
     }
 
     #[test]
@@ -101,20 +128,22 @@ mod tests {
             frame("/lib/libc.so.6", Some("connect"), false),
             frame("", None, true),
         ];
-        let java = advice(&stack, End::Root, Some((Runtime::Java, 77))).unwrap();
-        assert!(java.contains("jcmd 77 Compiler.perfmap"), "{java}");
-        assert!(java.contains("-XX:+PreserveFramePointer"), "{java}");
+        let stock = advice(&stack, End::Root, java(false)).unwrap();
+        assert!(stock.contains("jcmd 77 Compiler.perfmap"), "{stock}");
+        assert!(stock.contains("-XX:+PreserveFramePointer"), "{stock}");
+        let kept = advice(&stack, End::Jit, java(true)).unwrap();
+        assert!(!kept.contains("-XX:+PreserveFramePointer"), "{kept}");
         let node = advice(&stack, End::Root, Some((Runtime::Node, 77))).unwrap();
         assert!(node.contains("--perf-basic-prof"), "{node}");
         assert_eq!(advice(&stack, End::Root, None), None);
     }
 
     #[test]
-    fn a_stack_with_names_to_its_root_needs_no_advice() {
+    fn names_alone_need_no_advice_where_frames_cannot_be_missing() {
         let named = [frame("", Some("int Shop.order()"), true)];
-        let java = Some((Runtime::Java, 77));
-        assert_eq!(advice(&named, End::Root, java), None);
-        assert!(advice(&named, End::Jit, java).is_some());
+        assert_eq!(advice(&named, End::Jit, java(true)), None);
+        let stock = advice(&named, End::Jit, java(false)).unwrap();
+        assert!(!stock.contains("jcmd"), "{stock}");
         let native = [frame("/usr/bin/shop", Some("main"), false)];
         assert_eq!(advice(&native, End::Root, None), None);
     }

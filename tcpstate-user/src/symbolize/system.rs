@@ -90,6 +90,7 @@ pub(super) fn is_system(frame: &Frame) -> bool {
         || is_libc_function(function)
         || is_rust_runtime(function, file)
         || is_go_file(file) && is_go_standard(function)
+        || frame.jit && is_java_runtime(function)
         || file.ends_with(".py") && file.contains("/lib/python3")
 }
 
@@ -152,6 +153,17 @@ fn is_go_standard(function: &str) -> bool {
     PACKAGES.contains(&package)
 }
 
+/// A method of Java's own library, as `RESULT PACKAGE.CLASS.METHOD(PARAMETERS)`
+/// in a perf map, or code that its virtual machine has made for itself.
+fn is_java_runtime(function: &str) -> bool {
+    const PACKAGES: [&str; 5] = ["java.", "javax.", "jdk.", "sun.", "com.sun."];
+    const OWN: [&str; 4] = ["Interpreter", "StubRoutines", "I2C/C2I", "vtable stub"];
+    let method = function.split('(').next().unwrap_or_default();
+    let method = method.rsplit(' ').next().unwrap_or_default();
+    PACKAGES.iter().any(|package| method.starts_with(package))
+        || OWN.iter().any(|own| function.starts_with(own))
+}
+
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -206,6 +218,23 @@ mod tests {
         let seen = sight(&stack);
         assert_eq!((seen.folded, seen.application), (0..1, Some(1)));
         assert!(stack[3].system && stack[4].system && !stack[2].system);
+    }
+
+    #[test]
+    fn javas_own_methods_are_the_systems_and_those_of_others_are_not() {
+        let is = |function: &str| {
+            is_system(&Frame {
+                jit: true,
+                ..frame("", function, "")
+            })
+        };
+        assert!(is("java.net.Socket java.net.ServerSocket.accept()"));
+        assert!(is("int sun.nio.ch.Net.accept(java.io.FileDescriptor)"));
+        assert!(is("StubRoutines (1)") && is("Interpreter"));
+        assert!(!is(
+            "java.net.Socket com.example.Shop.take(java.net.ServerSocket)"
+        ));
+        assert!(!is("py::handle") && !is("LazyCompile:~sun.js 9:1"));
     }
 
     #[test]
