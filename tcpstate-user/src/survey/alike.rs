@@ -34,7 +34,7 @@ type Told<'a> = (Option<&'a str>, Option<&'a str>, Option<u64>);
 /// What there is to tell: nothing beyond the first code that was made at run
 /// time and has no name, since that is where a stack can go astray.
 fn told(frames: &[Frame]) -> Vec<Told<'_>> {
-    let behind = frames.iter().position(|it| it.jit && it.function.is_none());
+    let behind = frames.iter().position(Frame::is_nameless_jit);
     let known = &frames[..behind.map_or(frames.len(), |at| at + 1)];
     let told = known.iter().map(|frame| {
         let offset = frame.offset.filter(|_| !frame.jit);

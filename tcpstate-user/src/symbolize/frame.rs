@@ -29,3 +29,10 @@ pub struct Frame {
     /// It belongs to the system or to a language's runtime, not to the application.
     pub system: bool,
 }
+
+impl Frame {
+    /// Whether it is of code made at run time that nobody has named.
+    pub(crate) const fn is_nameless_jit(&self) -> bool {
+        self.jit && self.function.is_none()
+    }
+}

@@ -67,7 +67,7 @@ pub(super) fn advice(
     end: End,
     runtime: Option<(Runtime, u32)>,
 ) -> Option<String> {
-    let nameless = frames.iter().any(|it| it.jit && it.function.is_none());
+    let nameless = frames.iter().any(Frame::is_nameless_jit);
     if nameless || end == End::Jit {
         let (runtime, pid) = runtime?;
         return runtime.advice(pid, nameless);
@@ -155,7 +155,7 @@ mod tests {
             Some("_PyEval_EvalFrameDefault"),
             false,
         );
-        let advised = advice(&[inner.clone()], End::Root, None).unwrap();
+        let advised = advice(std::slice::from_ref(&inner), End::Root, None).unwrap();
         assert!(advised.contains("-X perf"), "{advised}");
         let told = [inner, frame("", Some("handle"), true)];
         assert_eq!(advice(&told, End::Root, None), None);

@@ -14,7 +14,8 @@ pub struct Sight {
     /// The innermost frames, all of the C library and the like.
     pub folded: Range<usize>,
     /// The first frame of the application; `None` when all are the system's or
-    /// a runtime's, as those of an interpreter that does not tell what it runs.
+    /// a runtime's, as those of an interpreter that does not tell what it runs, or
+    /// nobody knows whose, as code made at run time that has no name.
     pub application: Option<usize>,
 }
 
@@ -24,7 +25,9 @@ pub fn sight(frames: &[Frame]) -> Sight {
     let libc = frames.iter().take_while(|frame| is_libc(frame)).count();
     Sight {
         folded: 0..libc,
-        application: frames.iter().position(|frame| !frame.system),
+        application: frames
+            .iter()
+            .position(|frame| !frame.system && !frame.is_nameless_jit()),
     }
 }
 
@@ -204,6 +207,11 @@ mod tests {
         ];
         assert_eq!(sight(&stack).application, None);
         assert_eq!(sight(&[]).application, None);
+        let made = Frame {
+            jit: true,
+            ..Frame::default()
+        };
+        assert_eq!(sight(&[stack[0].clone(), made]).application, None);
     }
 
     #[test]

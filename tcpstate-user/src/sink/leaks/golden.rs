@@ -219,13 +219,13 @@ fn code_without_a_name_is_a_place_with_its_build_or_jit() {
         ..nameless.clone()
     };
     let mut stacks = stacks();
-    let all = vec![system("__libc_accept"), nameless, made];
+    let all = vec![system("__libc_accept"), nameless, made.clone(), made];
     let origin = |it: &mut NamedStack| it.frames.clone_from(&all);
     stacks.entry(StackId(1)).and_modify(origin);
     let text = shown(&survey(vec![never_closed()]), &stacks);
     for part in [
         "> checkout+0x1234  0123456789012345678901234567890123456789  (no symbols)\n",
-        "  [jit]  (no symbols)\n",
+        "  2 × [jit]  (no symbols)\n",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
