@@ -37,6 +37,10 @@ fn program(classes: &Path) -> Command {
 
 /// Whether these methods are in a stack, innermost first.
 fn has_in_order(stack: &Value, methods: &[&str]) -> bool {
+    if stack.is_null() {
+        // Of what had not been accepted yet.
+        return false;
+    }
     let names = functions(stack);
     let mut rest = names.iter();
     let is = |name: &str, method: &str| name.contains(&format!(" {method}("));
