@@ -72,11 +72,22 @@ pub(super) fn advice(
         let (runtime, pid) = runtime?;
         return runtime.advice(pid, nameless);
     }
-    let silent = frames.iter().any(is_python) && !frames.iter().any(|it| it.jit);
-    silent.then(|| {
+    if frames.iter().any(|it| it.jit) {
+        return None;
+    }
+    if frames.iter().any(is_node) {
+        return Runtime::Node.advice(0, true);
+    }
+    frames.iter().any(is_python).then(|| {
         "Python: -X perf at the program's start (Python 3.12 or later) makes its functions frames"
             .to_owned()
     })
+}
+
+/// A frame of Node's interpreter: it looks the same for every function.
+fn is_node(frame: &Frame) -> bool {
+    let function = frame.function.as_deref().unwrap_or_default();
+    function.ends_with("_InterpreterEntryTrampoline")
 }
 
 /// A frame of the interpreter, as a program or as a library of one.
@@ -146,6 +157,22 @@ mod tests {
         assert!(!stock.contains("jcmd"), "{stock}");
         let native = [frame("/usr/bin/shop", Some("main"), false)];
         assert_eq!(advice(&native, End::Root, None), None);
+    }
+
+    #[test]
+    fn node_interprets_before_it_compiles() {
+        let inner = frame(
+            "/usr/bin/node",
+            Some("Builtins_InterpreterEntryTrampoline"),
+            false,
+        );
+        let advised = advice(&[inner], End::Root, None).unwrap();
+        assert!(
+            advised.contains("--interpreted-frames-native-stack"),
+            "{advised}"
+        );
+        let loops = [frame("/usr/bin/node", Some("uv__io_poll"), false)];
+        assert_eq!(advice(&loops, End::Root, None), None);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(super) fn is_system(frame: &Frame) -> bool {
         || is_libc_function(function)
         || is_rust_runtime(function, file)
         || is_go_file(file) && is_go_standard(function)
-        || frame.jit && is_java_runtime(function)
+        || frame.jit && (is_java_runtime(function) || is_node_runtime(function))
         || file.ends_with(".py") && file.contains("/lib/python3")
 }
 
@@ -167,6 +167,12 @@ fn is_java_runtime(function: &str) -> bool {
         || OWN.iter().any(|own| function.starts_with(own))
 }
 
+/// A function of Node's own modules, as `JS:~connect node:net:1326:73` in a perf
+/// map.
+fn is_node_runtime(function: &str) -> bool {
+    function.contains(" node:")
+}
+
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn javas_own_methods_are_the_systems_and_those_of_others_are_not() {
+    fn javas_and_nodes_own_functions_are_the_systems_and_those_of_others_are_not() {
         let is = |function: &str| {
             is_system(&Frame {
                 jit: true,
@@ -242,6 +248,10 @@ mod tests {
         assert!(!is(
             "java.net.Socket com.example.Shop.take(java.net.ServerSocket)"
         ));
+        assert!(is(
+            "JS:~processTicksAndRejections node:internal/process/task_queues:67:35"
+        ));
+        assert!(!is("JS:~borrow /srv/shop.js:4:16"));
         assert!(!is("py::handle") && !is("LazyCompile:~sun.js 9:1"));
     }
 
