@@ -6,6 +6,8 @@
 
 use std::{fmt::Display, fs::OpenOptions, io::Write as _};
 
+use crate::clock::in_vm;
+
 /// Appends one fact; nothing where nobody wants to know.
 pub(crate) fn tell(topic: &str, key: &str, value: impl Display) {
     if let Some(path) = std::env::var_os("TCPSTATE_FACTS") {
@@ -19,6 +21,15 @@ pub(crate) fn tell(topic: &str, key: &str, value: impl Display) {
         let written = file.write(fact.as_bytes()).unwrap();
         assert_eq!(written, fact.len(), "{}", path.display());
     }
+}
+
+/// Whether the rest of a test is left out, here in the emulated machine, for want
+/// of a program; the table of kernels says so.
+pub(crate) fn lacks(program: &str) -> bool {
+    if in_vm() {
+        tell("not run", program, "absent");
+    }
+    in_vm()
 }
 
 /// A tab or the end of a line in a part would be another part.

@@ -3,9 +3,13 @@
 mod alarms;
 mod cost;
 mod hostile;
+mod java;
 mod languages;
 mod many;
+mod redis;
+mod rooms;
 mod threads;
+mod tomcat;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -11,8 +11,11 @@
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | whatever needs a network namespace | iproute2 |
-//! | `ss` | `existing`, `requests`, `timewait` | iproute2 |
+//! | `ss` | `existing`, `leaks`, `requests`, `timewait` | iproute2 |
 //! | `cc`, `python3`, `go`, `nginx` | `leaks` | gcc, python3, golang-go, nginx-light |
+//! | `java`, Tomcat 10 | `leaks` | default-jre-headless, tomcat10-common |
+//! | `redis-server`, `redis-benchmark` | `leaks` | redis-server, redis-tools |
+//! | `rustc` | `leaks` | comes with cargo |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!

@@ -18,14 +18,18 @@ pub(crate) fn program() -> &'static OsString {
         if let Some(given) = std::env::var_os("TCPSTATE_ZOO") {
             return given;
         }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo/leak.c");
         let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak");
-        let paths = [made.to_str().unwrap(), source.to_str().unwrap()];
-        // As distributions build: no frame pointers.
-        let arguments = ["-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o"];
-        output("cc", "gcc", &[&arguments[..], &paths[..]].concat());
+        compile(&made, &["-g"]);
         made.into()
     })
+}
+
+/// Makes it of its source, as distributions build: without frame pointers.
+pub(crate) fn compile(made: &Path, more: &[&str]) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo/leak.c");
+    let paths = [made.to_str().unwrap(), source.to_str().unwrap()];
+    let arguments = ["-O2", "-fomit-frame-pointer", "-pthread", "-o"];
+    output("cc", "gcc", &[&arguments[..], &paths[..], more].concat());
 }
 
 /// One of them, at work until the value is dropped.

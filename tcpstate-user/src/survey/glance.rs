@@ -75,8 +75,10 @@ impl<'a> Glance<'a> {
 
     /// The stack with names.
     pub(super) fn name(&mut self, stack: &CallStack) -> NamedStack {
+        let frames = self.names.frames(stack);
         NamedStack {
-            frames: self.names.frames(stack),
+            advice: self.names.advice(stack, &frames),
+            frames,
             end: stack.end,
         }
     }

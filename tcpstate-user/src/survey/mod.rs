@@ -4,6 +4,7 @@
 //! It reads `/proc` and blocks, so it runs beside the reader of the ring, on
 //! values that were copied for it. It neither judges (`leak` does) nor writes.
 
+mod alike;
 mod glance;
 mod listeners;
 mod surveyor;

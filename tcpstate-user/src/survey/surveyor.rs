@@ -8,12 +8,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Asked, Candidate, Survey, glance::Glance, survey};
+use super::{
+    Asked, Candidate, Survey,
+    alike::{Mixed, first_of_each},
+    glance::Glance,
+    survey,
+};
 use crate::{
     attach::ThreadWalker,
     decode::{Inspection, KtimeNs, SockAddr64, StackEvent, Why},
     stack::{StackId, Stacks},
-    symbolize::{Frame, Names},
+    symbolize::{Frame, Names, memory_of},
     track::Open,
     unwind::End,
 };
@@ -47,6 +52,8 @@ pub struct NamedStack {
     pub frames: Vec<Frame>,
     /// How it ended.
     pub end: End,
+    /// What would make it say more.
+    pub advice: Option<String>,
 }
 
 /// What came of it.
@@ -233,7 +240,8 @@ impl Desk {
 
     fn answer(&mut self, question: &Question) -> Answer {
         self.forget(&question.gone);
-        let candidates: Vec<_> = question.open.iter().map(|it| self.candidate(it)).collect();
+        let mut candidates: Vec<_> = question.open.iter().map(|it| self.candidate(it)).collect();
+        self.unite(&mut candidates);
         let walker = self.walker.as_mut();
         let mut glance = Glance::new(walker, &mut self.stacks, &mut self.names);
         let survey = survey(&candidates, &question.seen, &question.asked, &mut glance);
@@ -275,20 +283,50 @@ impl Desk {
         }
     }
 
+    /// Gives stacks that tell the same one number.
+    fn unite(&mut self, candidates: &mut [Candidate]) {
+        if self.names.have_changed() {
+            let is_file = |frame: &Frame| !frame.jit;
+            self.named.retain(|_, it| it.frames.iter().all(is_file));
+        }
+        let stacks = candidates.iter_mut();
+        let stacks = stacks.flat_map(|it| [&mut it.origin_stack, &mut it.eof_stack]);
+        let ids: Vec<&mut StackId> = stacks.flatten().collect();
+        let mut mixed = HashMap::new();
+        for id in &ids {
+            if let Some(process) = memory_of(self.stacks.get(**id)) {
+                self.named(**id);
+                mixed.insert(**id, process);
+            }
+        }
+        let mixed = mixed.iter().map(|(id, process)| Mixed {
+            id: *id,
+            process: *process,
+            frames: &self.named[id].frames,
+        });
+        let firsts = first_of_each(&mut mixed.collect::<Vec<_>>());
+        for id in ids {
+            *id = firsts.get(id).copied().unwrap_or(*id);
+        }
+    }
+
+    fn named(&mut self, id: StackId) -> &NamedStack {
+        self.named.entry(id).or_insert_with(|| {
+            let stack = self.stacks.get(id);
+            let frames = self.names.frames(stack);
+            NamedStack {
+                advice: self.names.advice(stack, &frames),
+                frames,
+                end: stack.end,
+            }
+        })
+    }
+
     fn name(&mut self, survey: &Survey) -> HashMap<StackId, NamedStack> {
         let groups = survey.report.groups.iter();
         let ids = groups.flat_map(|it| [it.origin_stack, it.eof_stack]);
-        let mut named = HashMap::new();
-        for id in ids.flatten() {
-            let stack = self.named.entry(id).or_insert_with(|| {
-                let stack = self.stacks.get(id);
-                NamedStack {
-                    frames: self.names.frames(stack),
-                    end: stack.end,
-                }
-            });
-            named.insert(id, stack.clone());
-        }
-        named
+        ids.flatten()
+            .map(|id| (id, self.named(id).clone()))
+            .collect()
     }
 }

@@ -205,6 +205,7 @@ mod tests {
         told(group(threads, stacks, tuples), |stack| NamedStack {
             frames: Vec::new(),
             end: stack.end,
+            advice: None,
         })
     }
 

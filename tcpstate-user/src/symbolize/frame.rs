@@ -22,8 +22,17 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Why there is no name.
     pub reason: Option<String>,
+    /// A runtime made the code while the program ran: no file has it.
+    pub jit: bool,
     /// The compiler made it part of the function in the next frame.
     pub inlined: bool,
     /// It belongs to the system or to a language's runtime, not to the application.
     pub system: bool,
+}
+
+impl Frame {
+    /// Whether it is of code made at run time that nobody has named.
+    pub(crate) const fn is_nameless_jit(&self) -> bool {
+        self.jit && self.function.is_none()
+    }
 }

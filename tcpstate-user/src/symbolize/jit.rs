@@ -3,21 +3,43 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
+    time::{Duration, Instant},
 };
 
-use super::{Frame, perf_map::PerfMap, system};
+use super::{Frame, perf_map::PerfMap, runtime::Runtime, system};
 use crate::unwind::{ProcessDirectory, ProcessKey};
 
 /// A greater file of names is not read; a large Java program has 10 MiB.
 const MAX_MAP: u64 = 64 << 20;
 
+/// A map that has changed is read again, but not for more than a hundredth of
+/// the time: Node adds to it all the time.
+const OF_THE_TIME: u32 = 100;
+
 /// Perf maps that were read, or why they could not be.
 #[derive(Debug, Default)]
 pub(super) struct JitNames {
-    maps: HashMap<ProcessKey, Result<PerfMap, String>>,
+    known: HashMap<ProcessKey, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    map: Result<PerfMap, String>,
+    runtime: Option<Runtime>,
+    version: Option<Version>,
+    read_at: Instant,
+    reading_took: Duration,
+}
+
+/// What tells a file from what it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
 }
 
 impl JitNames {
@@ -34,8 +56,8 @@ impl JitNames {
             frame.system = true;
             return frame;
         }
-        let map = self.maps.entry(process);
-        match map.or_insert_with(|| read(process)) {
+        frame.jit = true;
+        match &self.of(process).map {
             Ok(map) => match map.find(address) {
                 Some(name) => set_name(&mut frame, &name),
                 None => {
@@ -47,6 +69,76 @@ impl JitNames {
         frame.system = system::is_system(&frame);
         frame
     }
+
+    /// What runs the program of a process in which there is such code.
+    pub(super) fn runtime(&mut self, process: ProcessKey) -> Option<Runtime> {
+        self.of(process).runtime
+    }
+
+    /// Forgets maps that have been written since they were read; whether there
+    /// were any. (A program may be told to write one when the report has said
+    /// how.)
+    pub(super) fn forget_changed(&mut self) -> bool {
+        let before = self.known.len();
+        self.known.retain(|key, known| !known.has_changed(*key));
+        self.known.len() < before
+    }
+
+    fn of(&mut self, process: ProcessKey) -> &Known {
+        let known = self.known.entry(process);
+        known.or_insert_with(|| Known::read(process))
+    }
+}
+
+impl Known {
+    fn read(process: ProcessKey) -> Self {
+        let began = Instant::now();
+        let (runtime, version, map) = match ProcessDirectory::open(process) {
+            Ok(directory) => {
+                let read_all = |name| directory.read(name).unwrap_or_default();
+                let runtime = Runtime::of(&read_all("maps"), &read_all("cmdline"));
+                let (version, map) = read(&directory, process.pid);
+                (runtime, version, map)
+            }
+            Err(_gone) => {
+                let gone = "code made at run time, and its process is gone";
+                (None, None, Err(gone.to_owned()))
+            }
+        };
+        Self {
+            map,
+            runtime,
+            version,
+            read_at: began,
+            reading_took: began.elapsed(),
+        }
+    }
+
+    fn has_changed(&self, process: ProcessKey) -> bool {
+        if self.read_at.elapsed() < self.reading_took * OF_THE_TIME {
+            return false;
+        }
+        // Of a process that is gone, what was read is what there is.
+        let Ok(directory) = ProcessDirectory::open(process) else {
+            return false;
+        };
+        let opened = directory.open_in_root(path(&directory, process.pid));
+        let about = opened.and_then(|file| file.metadata());
+        about.is_ok_and(|about| Some(version(&about)) != self.version)
+    }
+}
+
+fn version(about: &Metadata) -> Version {
+    Version {
+        inode: about.ino(),
+        size: about.size(),
+        modified: (about.mtime(), about.mtime_nsec()),
+    }
+}
+
+/// Where a program writes it, by the number that it knows itself by.
+fn path(directory: &ProcessDirectory, pid: u32) -> String {
+    format!("/tmp/perf-{}.map", directory.own_pid().unwrap_or(pid))
 }
 
 fn lacks(unreadable: usize) -> String {
@@ -71,20 +163,18 @@ fn set_name(frame: &mut Frame, name: &str) {
     }
 }
 
-fn read(process: ProcessKey) -> Result<PerfMap, String> {
-    let directory = ProcessDirectory::open(process)
-        .map_err(|_gone| "code made at run time, and its process is gone".to_owned())?;
-    let pid = directory.own_pid().unwrap_or(process.pid);
-    let path = format!("/tmp/perf-{pid}.map");
-    let file = directory.open_in_root(&path);
-    let bytes = file.and_then(|file| trusted(file, &directory));
-    match bytes {
+fn read(directory: &ProcessDirectory, pid: u32) -> (Option<Version>, Result<PerfMap, String>) {
+    let path = path(directory, pid);
+    let opened = directory.open_in_root(&path);
+    let about = opened.as_ref().ok().and_then(|file| file.metadata().ok());
+    let map = match opened.and_then(|file| trusted(file, directory)) {
         Ok(bytes) => Ok(PerfMap::parse(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
             "code made at run time, and the program has not written {path}"
         )),
         Err(error) => Err(format!("code made at run time, and {path}: {error}")),
-    }
+    };
+    (about.as_ref().map(version), map)
 }
 
 /// Anybody may put a file into `/tmp`; the process's own or root's is believed.

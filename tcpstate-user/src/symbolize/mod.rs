@@ -14,6 +14,7 @@ mod go;
 mod jit;
 mod perf_map;
 mod readable;
+mod runtime;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ pub use self::{
 };
 use crate::{
     stack::CallStack,
-    unwind::{Module, ModuleId, Place},
+    unwind::{Module, ModuleId, Place, ProcessKey},
 };
 
 /// Names for the stacks of one [`crate::stack::Stacks`]. What was found once is
@@ -77,6 +78,22 @@ impl Names {
         frames
     }
 
+    /// What would make a stack with these frames say more: switches of the
+    /// runtime that is in the way.
+    pub fn advice(&mut self, stack: &CallStack, frames: &[Frame]) -> Option<String> {
+        let runtime = memory_of(stack).and_then(|process| {
+            let runtime = self.jit.runtime(process)?;
+            Some((runtime, process.pid))
+        });
+        runtime::advice(frames, stack.end, runtime)
+    }
+
+    /// Whether names of code that was made at run time may be others than those
+    /// given before.
+    pub fn have_changed(&mut self) -> bool {
+        self.jit.forget_changed()
+    }
+
     /// Looks up what is new, module by module.
     fn learn(&mut self, stack: &CallStack) {
         let mut wanted: HashMap<ModuleId, (&Arc<Module>, Vec<u64>)> = HashMap::new();
@@ -115,6 +132,15 @@ impl Names {
             None => Arc::from([unnamed(module, at, why)]),
         }
     }
+}
+
+/// The process in whose memory, and in no file, is code that a stack went
+/// through.
+pub(crate) fn memory_of(stack: &CallStack) -> Option<ProcessKey> {
+    stack.places.iter().find_map(|place| match place {
+        Place::Memory { process, .. } => Some(*process),
+        Place::Module(..) => None,
+    })
 }
 
 impl Default for Names {

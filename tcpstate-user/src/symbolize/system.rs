@@ -14,7 +14,8 @@ pub struct Sight {
     /// The innermost frames, all of the C library and the like.
     pub folded: Range<usize>,
     /// The first frame of the application; `None` when all are the system's or
-    /// a runtime's, as those of an interpreter that does not tell what it runs.
+    /// a runtime's, as those of an interpreter that does not tell what it runs, or
+    /// nobody knows whose, as code made at run time that has no name.
     pub application: Option<usize>,
 }
 
@@ -24,7 +25,9 @@ pub fn sight(frames: &[Frame]) -> Sight {
     let libc = frames.iter().take_while(|frame| is_libc(frame)).count();
     Sight {
         folded: 0..libc,
-        application: frames.iter().position(|frame| !frame.system),
+        application: frames
+            .iter()
+            .position(|frame| !frame.system && !frame.is_nameless_jit()),
     }
 }
 
@@ -90,6 +93,7 @@ pub(super) fn is_system(frame: &Frame) -> bool {
         || is_libc_function(function)
         || is_rust_runtime(function, file)
         || is_go_file(file) && is_go_standard(function)
+        || frame.jit && (is_java_runtime(function) || is_node_runtime(function))
         || file.ends_with(".py") && file.contains("/lib/python3")
 }
 
@@ -152,6 +156,23 @@ fn is_go_standard(function: &str) -> bool {
     PACKAGES.contains(&package)
 }
 
+/// A method of Java's own library, as `RESULT PACKAGE.CLASS.METHOD(PARAMETERS)`
+/// in a perf map, or code that its virtual machine has made for itself.
+fn is_java_runtime(function: &str) -> bool {
+    const PACKAGES: [&str; 5] = ["java.", "javax.", "jdk.", "sun.", "com.sun."];
+    const OWN: [&str; 4] = ["Interpreter", "StubRoutines", "I2C/C2I", "vtable stub"];
+    let method = function.split('(').next().unwrap_or_default();
+    let method = method.rsplit(' ').next().unwrap_or_default();
+    PACKAGES.iter().any(|package| method.starts_with(package))
+        || OWN.iter().any(|own| function.starts_with(own))
+}
+
+/// A function of Node's own modules, as `JS:~connect node:net:1326:73` in a perf
+/// map.
+fn is_node_runtime(function: &str) -> bool {
+    function.contains(" node:")
+}
+
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -192,6 +213,11 @@ mod tests {
         ];
         assert_eq!(sight(&stack).application, None);
         assert_eq!(sight(&[]).application, None);
+        let made = Frame {
+            jit: true,
+            ..Frame::default()
+        };
+        assert_eq!(sight(&[stack[0].clone(), made]).application, None);
     }
 
     #[test]
@@ -206,6 +232,27 @@ mod tests {
         let seen = sight(&stack);
         assert_eq!((seen.folded, seen.application), (0..1, Some(1)));
         assert!(stack[3].system && stack[4].system && !stack[2].system);
+    }
+
+    #[test]
+    fn javas_and_nodes_own_functions_are_the_systems_and_those_of_others_are_not() {
+        let is = |function: &str| {
+            is_system(&Frame {
+                jit: true,
+                ..frame("", function, "")
+            })
+        };
+        assert!(is("java.net.Socket java.net.ServerSocket.accept()"));
+        assert!(is("int sun.nio.ch.Net.accept(java.io.FileDescriptor)"));
+        assert!(is("StubRoutines (1)") && is("Interpreter"));
+        assert!(!is(
+            "java.net.Socket com.example.Shop.take(java.net.ServerSocket)"
+        ));
+        assert!(is(
+            "JS:~processTicksAndRejections node:internal/process/task_queues:67:35"
+        ));
+        assert!(!is("JS:~borrow /srv/shop.js:4:16"));
+        assert!(!is("py::handle") && !is("LazyCompile:~sun.js 9:1"));
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! Leaks of programs in other languages.
 //!
-//! The emulated machine has neither interpreters nor their libraries, so there
-//! these tests do nothing: what they test beyond the others runs in user space.
+//! The emulated machine has neither compilers nor interpreters and their
+//! libraries; there these tests say that they were not run. What they test beyond
+//! the others runs in user space.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
 use super::{Leaks, assert_in_order, fds, functions, visit};
-use crate::{clock::in_vm, ns::Netns, process::output, zoo::Leaking};
+use crate::{
+    facts::lacks,
+    ns::Netns,
+    process::output,
+    zoo::{self, Leaking},
+};
 
 const PYTHON: &str = "
 import socket
@@ -95,7 +101,7 @@ fn leak_of(command: &mut Command, package: &str) -> Value {
 
 #[test]
 fn a_python_server_is_named_with_its_interpreters_frames() {
-    if in_vm() {
+    if lacks("python3") {
         return;
     }
     let mut command = Command::new("/usr/bin/python3");
@@ -107,11 +113,13 @@ fn a_python_server_is_named_with_its_interpreters_frames() {
     };
     assert!(stack.iter().any(interpreter), "{group:#}");
     assert_eq!(group["origin"]["end"], "root", "{group:#}");
+    let advice = group["advice"].as_str().unwrap();
+    assert!(advice.contains("-X perf"), "{advice}");
 }
 
 #[test]
 fn a_stripped_go_server_is_named_with_its_functions() {
-    if in_vm() {
+    if lacks("go") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -123,4 +131,66 @@ fn a_stripped_go_server_is_named_with_its_functions() {
     let group = leak_of(&mut Command::new(&made), "golang-go");
     let origin = functions(&group["origin"]["stack"]);
     assert_in_order(&origin, &["main.takeOrder", "main.serve", "main.main"]);
+}
+
+#[test]
+fn an_optimized_rust_server_is_named_with_its_functions_as_they_are_written() {
+    if lacks("rustc") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let made = directory.path().join("serve");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo/leak.rs");
+    let [program, source] = [&made, &source].map(|it| it.to_str().unwrap());
+    output(
+        "rustc",
+        "rustc",
+        &["-O", "--edition=2021", "-o", program, source],
+    );
+    let group = leak_of(&mut Command::new(&made), "rustc");
+    let origin = functions(&group["origin"]["stack"]);
+    let written: Vec<_> = origin.iter().map(|name| as_written(name)).collect();
+    let own = ["leak::Pool::take_order", "leak::shop::serve", "leak::main"];
+    assert_in_order(&written, &own);
+    let application = group["origin"]["application"].as_u64().unwrap();
+    let first = &written[usize::try_from(application).unwrap()];
+    assert_eq!(first, own[0], "{origin:?}");
+}
+
+/// A function's path, without what its generic parameters are: only Rust's newer
+/// kind of symbols has those, and puts a type in brackets.
+fn as_written(name: &str) -> String {
+    let path = name.split("::<").next().unwrap_or(name);
+    path.replace(['<', '>'], "")
+}
+
+#[test]
+fn a_stripped_c_server_is_told_by_place_and_build_and_no_function_is_invented() {
+    if lacks("cc") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let made = directory.path().join("serve");
+    zoo::compile(&made, &["-s"]);
+    let group = leak_of(Command::new(&made).arg("never-closed"), "gcc");
+    let application = group["origin"]["application"].as_u64().unwrap();
+    let stack = group["origin"]["stack"].as_array().unwrap();
+    let first = &stack[usize::try_from(application).unwrap()];
+    assert_eq!(first["module"].as_str(), made.to_str(), "{group:#}");
+    assert!(first["offset"].as_u64().unwrap() > 0, "{group:#}");
+    let build = first["build_id"].as_str().unwrap();
+    assert_eq!(build, own_build(&made), "{group:#}");
+    let own = stack.iter().filter(|it| it["module"] == first["module"]);
+    for frame in own {
+        assert_eq!(frame["function"], Value::Null, "{group:#}");
+    }
+}
+
+/// What the linker has written into a program.
+fn own_build(program: &Path) -> String {
+    let notes = output("readelf", "binutils", &["-n", program.to_str().unwrap()]);
+    let id = notes
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Build ID: "));
+    id.unwrap().to_owned()
 }

@@ -104,6 +104,7 @@ fn stacks() -> HashMap<StackId, NamedStack> {
     let stack = |frames| NamedStack {
         frames,
         end: End::Root,
+        advice: None,
     };
     let main = || [frame("main", 158), system("__libc_start_call_main")];
     let accepted = [
@@ -185,8 +186,12 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
     survey.threads = HashMap::from([(25172, doings)]);
     let mut frames = vec![system("one"); 9];
     frames.extend(vec![frame("application", 1); 20]);
-    let end = End::Truncated;
-    let stacks = HashMap::from([(StackId(3), NamedStack { frames, end })]);
+    let stack = NamedStack {
+        frames,
+        end: End::Truncated,
+        advice: Some("a switch would name them".to_owned()),
+    };
+    let stacks = HashMap::from([(StackId(3), stack)]);
     let text = shown(&survey, &stacks);
     assert!(!text.contains('\x1b'), "{text}");
     for part in [
@@ -196,6 +201,7 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
         "> application  leak.c:1\n",
         "(8 more frames)",
         "(the stack is not known further: truncated)",
+        "stacks  a switch would name them\n",
         "  18 worker-* in futex_do_wait",
     ] {
         assert!(text.contains(part), "{part} in {text}");
@@ -209,7 +215,11 @@ fn waiting(count: usize, frames: Vec<Frame>, end: End) -> Waiting {
         various: false,
         wait_channel: (end != End::Running).then(|| "futex_do_wait".to_owned()),
         connection: None,
-        stack: Some(NamedStack { frames, end }),
+        stack: Some(NamedStack {
+            frames,
+            end,
+            advice: None,
+        }),
     }
 }
 
@@ -264,6 +274,35 @@ fn threads_are_told_with_what_they_wait_for_and_those_left_out_are_counted() {
     let runs = (&threads[2]["stack"], &threads[2]["end"]);
     assert_eq!(runs, (&serde_json::Value::Null, &"running".into()));
     assert_eq!(line["threads_left_out"]["not_told"], 30);
+}
+
+#[test]
+fn code_without_a_name_is_a_place_with_its_build_or_jit() {
+    let nameless = Frame {
+        function: None,
+        file: None,
+        line: None,
+        build_id: Some("0123456789".repeat(4)),
+        reason: Some("no symbols".to_owned()),
+        ..frame("", 1)
+    };
+    let made = Frame {
+        module: None,
+        build_id: None,
+        jit: true,
+        ..nameless.clone()
+    };
+    let mut stacks = stacks();
+    let all = vec![system("__libc_accept"), nameless, made.clone(), made];
+    let origin = |it: &mut NamedStack| it.frames.clone_from(&all);
+    stacks.entry(StackId(1)).and_modify(origin);
+    let text = shown(&survey(vec![never_closed()]), &stacks);
+    for part in [
+        "> checkout+0x1234  0123456789012345678901234567890123456789  (no symbols)\n",
+        "  2 × [jit]  (no symbols)\n",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }
 
 #[test]

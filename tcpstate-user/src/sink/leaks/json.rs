@@ -38,6 +38,8 @@ struct Line<'a> {
     peers: Vec<Peer>,
     origin: Origin<'a>,
     eof_stack: Option<&'a [Frame]>,
+    /// What would make these stacks say more.
+    advice: Option<&'a str>,
     threads: Option<Vec<Threads<'a>>>,
     threads_left_out: Option<LeftOut>,
     message: String,
@@ -180,6 +182,7 @@ fn line<'a>(told: &'a Told<'_>, group: &'a Group, (ts, mono_ns): (&'a str, u64))
         peers: peers(group),
         origin: origin(group, told.stack(group.origin_stack)),
         eof_stack: eof.map(|stack| stack.frames.as_slice()),
+        advice: told.advice(group),
         threads: threads.map(|all| {
             let kinds = all.kinds.iter();
             kinds.map(|it| waiting(it, group.family)).collect()

@@ -28,6 +28,8 @@ fn name(frame: &Frame) -> String {
     let offset = frame.offset.unwrap_or_default();
     match (&frame.function, &frame.module) {
         (Some(function), _) => function.clone(),
+        // Another address each time that it is compiled.
+        _ if frame.jit => "[jit]".to_owned(),
         (None, Some(module)) => {
             let name = module.rsplit('/').next().unwrap_or(module);
             format!("{name}+{offset:#x}")
@@ -108,6 +110,13 @@ impl Told<'_> {
 
     fn stack(&self, id: Option<StackId>) -> Option<&NamedStack> {
         self.stacks.get(&id?)
+    }
+
+    /// What would make its stacks say more.
+    fn advice(&self, group: &Group) -> Option<&str> {
+        let stacks = [group.origin_stack, group.eof_stack];
+        let mut told = stacks.iter().filter_map(|id| self.stack(*id));
+        told.find_map(|stack| stack.advice.as_deref())
     }
 }
 

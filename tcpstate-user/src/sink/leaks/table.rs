@@ -159,6 +159,9 @@ impl Page {
         if let Some(stack) = told.stack(group.eof_stack) {
             self.stack("EOF read at", stack);
         }
+        if let Some(advice) = told.advice(group) {
+            self.wrapped("stacks", advice);
+        }
     }
 
     /// The C library's innermost frames are left out, and of a long way through
@@ -185,7 +188,7 @@ impl Page {
         };
         let mut label = name;
         for n in begin..begin + through {
-            self.frame(&mut label, &stack.frames[n], false);
+            self.frame(&mut label, &stack.frames[n..=n], false);
         }
         if begin + through < application {
             let mut left = String::new();
@@ -198,8 +201,10 @@ impl Page {
             self.aside(&mut label, &left);
         }
         let end = all.min(application + FRAMES);
-        for (n, frame) in stack.frames[application..end].iter().enumerate() {
-            self.frame(&mut label, frame, n == 0 && sight.application.is_some());
+        let shown = &stack.frames[application..end];
+        let nameless = |a: &Frame, b: &Frame| a.is_nameless_jit() && b.is_nameless_jit();
+        for (n, alike) in shown.chunk_by(nameless).enumerate() {
+            self.frame(&mut label, alike, n == 0 && sight.application.is_some());
         }
         if end < all {
             let mut left = String::new();
@@ -212,10 +217,18 @@ impl Page {
         }
     }
 
-    fn frame(&mut self, label: &mut &str, frame: &Frame, marked: bool) {
+    /// One frame, or several of which the same is known.
+    fn frame(&mut self, label: &mut &str, alike: &[Frame], marked: bool) {
+        let [frame, ..] = alike else {
+            return;
+        };
         self.label(std::mem::take(label));
         let mark = if marked { "> " } else { "  " };
-        let text = shortened(&format!("{mark}{}", place(frame)), WIDTH - LEFT);
+        let mut text = format!("{mark}{}", place(frame));
+        if alike.len() > 1 {
+            text = format!("{mark}{} × {}", alike.len(), place(frame));
+        }
+        let text = shortened(&text, WIDTH - LEFT);
         match (marked, frame.system) {
             (true, _) => self.paint(BOLD, &text),
             (false, true) => self.paint(DIM, &text),

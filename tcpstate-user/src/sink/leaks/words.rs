@@ -11,7 +11,8 @@ use crate::{
     unwind::End,
 };
 
-/// `function  file:line`, or what there is instead.
+/// `function  file:line`, or what there is instead: without a name the place in
+/// the module and that module's build, by which its symbols can be found.
 pub(super) fn place(frame: &Frame) -> String {
     let mut out = printable(name(frame).as_bytes());
     let file_name = |path: &str| {
@@ -25,7 +26,11 @@ pub(super) fn place(frame: &Frame) -> String {
         (_, _, Some(module)) if frame.function.is_some() => {
             let _infallible = write!(out, "  {}", file_name(module));
         }
-        _ => {}
+        _ => {
+            if let (None, Some(build)) = (&frame.function, &frame.build_id) {
+                let _infallible = write!(out, "  {}", printable(build.as_bytes()));
+            }
+        }
     }
     if let Some(reason) = &frame.reason {
         let _infallible = write!(out, "  ({})", printable(reason.as_bytes()));
