@@ -123,7 +123,8 @@ fn reports_every_second_lose_no_more_than_none_at_all() {
         println!("{key}: {told}");
         facts::tell("reports", key, told);
     }
-    assert!(with.reports > 2 && without.reports < 2, "{with:?}");
+    // One that is due while the one before is being made is left out.
+    assert!(with.reports > without.reports, "{with:?} {without:?}");
     let tolerated = without.lost_of_a_million() * 2 + 1_000;
     assert!(
         with.lost == 0 || with.lost_of_a_million() <= tolerated,
