@@ -1,7 +1,7 @@
 //! A leak in compiled Java, whose functions are named once the virtual machine
 //! has been told to write a map.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -89,4 +89,5 @@ fn compiled_java_has_an_advice_and_with_its_map_the_names_of_its_methods() {
     let first = first["function"].as_str().unwrap();
     assert!(first.contains("Leak.takeOrder"), "{named:#}");
     leaks.stop();
+    fs::remove_file(format!("/tmp/perf-{pid}.map")).unwrap();
 }

@@ -69,27 +69,26 @@ fn answered() -> TcpStream {
     client
 }
 
-/// Of the clients' connections, those with something to read.
-fn unread() -> usize {
-    let towards = format!("dport = :{PORT}");
-    let sockets = output(
-        "ss",
-        "iproute2",
-        &["-Htn", "state", "established", &towards],
-    );
+/// Sizes of the receive queues of the connections in this state, of clients
+/// (`dport`) or of the server (`sport`).
+fn queues(state: &str, side: &str) -> Vec<String> {
+    let port = format!("{side} = :{PORT}");
+    let sockets = output("ss", "iproute2", &["-Htn", "state", state, &port]);
     let queues = sockets.lines().map(|line| line.split_whitespace().next());
-    queues.filter(|queue| *queue != Some("0")).count()
+    queues.map(|queue| queue.unwrap().to_owned()).collect()
 }
 
-/// Connections of the load.
-fn busy() -> usize {
-    let towards = format!("dport = :{PORT}");
-    let all = output(
-        "ss",
-        "iproute2",
-        &["-Htn", "state", "established", &towards],
-    );
-    all.lines().count() - IDLE - ASKING
+/// Of the clients' connections, those with something to read.
+fn unread() -> usize {
+    let queues = queues("established", "dport");
+    queues.iter().filter(|queue| *queue != "0").count()
+}
+
+/// Whether the load has all its connections, and the server has closed the one
+/// with which it asks for the configuration first.
+fn is_busy() -> bool {
+    queues("established", "dport").len() == IDLE + ASKING + BUSY
+        && queues("close-wait", "sport").is_empty()
 }
 
 fn signal(process: &Running, signal: Signal) {
@@ -110,7 +109,7 @@ fn a_redis_that_is_stopped_under_load_is_a_suspect_until_it_goes_on() {
         let [idle, mut asking] =
             [IDLE, ASKING].map(|count| (0..count).map(|_| answered()).collect::<Vec<_>>());
         let load = load();
-        wait_for("load", || (busy() == BUSY).then_some(()));
+        wait_for("load", || is_busy().then_some(()));
         signal(&redis, Signal::STOP);
         for client in &mut asking {
             client.write_all(b"PING\r\n").unwrap();
