@@ -163,6 +163,8 @@ impl Families {
     pub(crate) fn stop(self) -> Vec<(Family, Finished)> {
         let stop = |(family, trace): (Family, Trace)| {
             let run = trace.stop();
+            let (lost, hooks) = (run.end.lost(), family.name());
+            assert_eq!(lost, 0, "--hooks {hooks}: {:?}", run.end);
             run.assert_sound();
             (family, run)
         };
