@@ -106,7 +106,7 @@ fn a_table_names_the_function_in_which_workers_wait() {
         // Without the ends of lines, which may lie anywhere.
         let text = table.stdout.text();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let all = [format!(" {QUEUED} leak in "), stuck.backend.clone()];
+        let all = [format!(" {QUEUED} leak "), stuck.backend.clone()];
         all.iter().all(|it| text.contains(it)).then_some(text)
     });
     let at = text.contains("<- wait_for_backend <- queue_for_backend");
