@@ -17,7 +17,8 @@ pub struct Thread {
     /// Its name: any bytes.
     pub comm: Vec<u8>,
     /// The kernel function in which it sleeps; `None` when it runs, or the
-    /// kernel does not tell.
+    /// kernel does not tell: x86-64 before Linux 5.16 does not, unless it was
+    /// built with frame pointers.
     pub wait_channel: Option<String>,
     /// The descriptor that its system call is about, when that call is about one.
     pub fd: Option<u32>,

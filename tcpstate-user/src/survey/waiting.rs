@@ -32,6 +32,8 @@ pub struct Waiting {
     /// The kernel function in which they sleep; `None`: they run, or the kernel
     /// does not tell.
     pub wait_channel: Option<String>,
+    /// Whether they run, for all that is known.
+    pub running: bool,
     /// The connection that their system call is about.
     pub connection: Option<Tuple>,
     /// The stack that all of them have; `None` where it was not looked at.
@@ -95,6 +97,7 @@ fn tuples(wanted: &HashSet<u64>) -> HashMap<u64, Tuple> {
 #[derive(PartialEq, Eq, Hash)]
 struct Kind<'a> {
     wait_channel: Option<&'a str>,
+    running: bool,
     peer: Option<([u8; 16], u16)>,
     stack: Option<&'a CallStack>,
 }
@@ -115,6 +118,7 @@ fn group<'a>(
         let connection = thread.socket.and_then(|socket| tuples.get(&socket));
         let kind = Kind {
             wait_channel: thread.wait_channel.as_deref(),
+            running: runs(thread),
             peer: connection.map(|tuple| (tuple.raddr, tuple.rport)),
             stack: stacks.and_then(|stacks| stack_of(thread, stacks)),
         };
@@ -129,6 +133,11 @@ fn group<'a>(
     kinds.sort_by_key(|(_, (first, it))| (std::cmp::Reverse(it.count), *first));
     let kinds = kinds.into_iter();
     kinds.map(|(kind, (_, waiting))| (kind, waiting)).collect()
+}
+
+/// Whether nothing says that it sleeps.
+const fn runs(thread: &Thread) -> bool {
+    thread.wait_channel.is_none() && thread.at.is_none()
 }
 
 /// What it had on its stack, if it still has that.
@@ -161,6 +170,7 @@ impl Waiting {
             comm: thread.comm.clone(),
             various: false,
             wait_channel: thread.wait_channel.clone(),
+            running: runs(thread),
             connection: connection.copied(),
             stack: None,
         }
@@ -257,6 +267,18 @@ mod tests {
                 (1, None)
             ]
         );
+    }
+
+    #[test]
+    fn a_thread_of_whose_sleep_the_kernel_tells_no_place_is_not_said_to_run() {
+        let all = [(1, Some(HERE)), (2, None)].map(|(tid, at)| Thread {
+            wait_channel: None,
+            at,
+            ..thread(tid, "worker", "", None)
+        });
+        let Doings { kinds, .. } = doings(&all, None, &HashMap::new());
+        let runs: Vec<_> = kinds.iter().map(|it| it.running).collect();
+        assert_eq!(runs, [false, true]);
     }
 
     #[test]

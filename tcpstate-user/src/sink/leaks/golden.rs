@@ -175,6 +175,7 @@ fn names_are_no_commands_to_a_terminal_and_long_ways_are_cut() {
         comm: b"worker-".to_vec(),
         various: true,
         wait_channel: Some("futex_do_wait".to_owned()),
+        running: false,
         connection: None,
         stack: None,
     };
@@ -214,6 +215,7 @@ fn waiting(count: usize, frames: Vec<Frame>, end: End) -> Waiting {
         comm: b"worker".to_vec(),
         various: false,
         wait_channel: (end != End::Running).then(|| "futex_do_wait".to_owned()),
+        running: end == End::Running,
         connection: None,
         stack: Some(NamedStack {
             frames,

@@ -88,6 +88,7 @@ struct Threads<'a> {
     count: usize,
     comm: String,
     wait_channel: Option<&'a str>,
+    running: bool,
     peer: Option<String>,
     stack: Option<&'a [Frame]>,
     /// Which of the frames is the application's first.
@@ -243,6 +244,7 @@ fn waiting(it: &Waiting, family: Family) -> Threads<'_> {
         count: it.count,
         comm: printable(&it.comm) + if it.various { "*" } else { "" },
         wait_channel: it.wait_channel.as_deref(),
+        running: it.running,
         peer: (it.connection.is_some_and(|it| it.rport != 0))
             .then(|| String::from_utf8_lossy(&peer).into_owned()),
         stack: (it.stack.as_ref())

@@ -48,9 +48,9 @@ pub(super) fn doing(it: &Waiting, group: &Group) -> String {
             text.push_str(" in ");
             text.push_str(&printable(channel.as_bytes()));
         }
-        // Asleep, and the kernel does not tell where.
-        None if it.stack.as_ref().is_some_and(|it| it.end != End::Running) => {}
-        None => text.push_str(" running"),
+        None if it.running => text.push_str(" running"),
+        // And the kernel does not tell where.
+        None => text.push_str(" asleep"),
     }
     if let Some(tuple) = &it.connection
         && tuple.rport == 0
