@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 
-use super::{pipeline::Pipeline, refresh::Refresh, status::StatusLine, stop::Stop};
+use super::{misses::Misses, pipeline::Pipeline, refresh::Refresh, status::StatusLine, stop::Stop};
 use crate::{
     attach::{Session, Signal, Totals},
     decode::SockAddr64,
@@ -45,6 +45,7 @@ pub(super) struct Live {
     pipeline: Pipeline,
     tape: Option<Writer>,
     known: Totals,
+    misses: Misses,
     /// Whether sockets can be looked at; else their lines go without.
     looks: bool,
     wanted: Vec<SockAddr64>,
@@ -65,9 +66,11 @@ impl Live {
     ) -> Result<Self> {
         let ring = session.take_ring()?;
         let looks = session.report().chosen(Signal::SocketLookup).is_some();
+        let known = session.counters()?;
         Ok(Self {
             ring: LiveRing::new(ring).context("cannot watch the ring buffer")?,
-            known: session.counters()?,
+            known,
+            misses: Misses::new(known.recursion),
             logger: session.take_logger(),
             looks,
             session,
@@ -192,7 +195,7 @@ impl Live {
     /// none, and the mark may look like the one before. Recursion leaves none.
     fn notice_gaps(&mut self, more: bool) -> Result<()> {
         let totals = self.session.counters()?;
-        if totals.recursion > self.known.recursion
+        if self.misses.read(Instant::now(), totals.recursion)
             || totals.ring_full - self.known.ring_full >= LOST_WRAPS
         {
             self.pipeline.gap();

@@ -6,6 +6,7 @@ mod examine;
 mod info;
 mod leaks;
 mod live;
+mod misses;
 mod pipeline;
 mod refresh;
 mod replay;
