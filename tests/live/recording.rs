@@ -120,7 +120,11 @@ fn a_recording_that_was_killed_is_read_to_its_last_frame_and_says_that_its_end_i
     for missing in [1, 3, 7] {
         fs::write(&file, &bytes[..bytes.len() - missing]).unwrap();
         let lines = assert_cut(&replay(&file), "breaks off");
-        assert_eq!(lines[..], whole[..lines.len()], "a wrong line");
+        // Another test's last line may lack the port that the missing record tells.
+        for (side, _) in &stories {
+            let (lines, whole) = (of(&lines, side), of(&whole, side));
+            assert_eq!(lines[..], whole[..lines.len()], "a wrong line");
+        }
     }
 }
 
