@@ -4,7 +4,7 @@
 
 use super::{
     btf::Parameter::{self, Any, Number, Struct},
-    hooks::{Attach, Candidate},
+    hooks::{Attach, Candidate, fentry, fexit, kprobe, raw_tracepoint},
 };
 
 /// How the name of a program ends that is another's copy, for what the kernel
@@ -282,10 +282,6 @@ pub(super) const REQUEST_END: &[Candidate] = &[
     },
 ];
 
-const fn fexit(programs: &'static [(usize, &'static str)], function: &'static str) -> Attach {
-    Attach::Fexit { programs, function }
-}
-
 /// The transition's own hook: the socket of a task that connects.
 pub(super) const CONNECT_STACK: &[Candidate] = &[Candidate {
     hook: "raw_tp inet_sock_set_state",
@@ -371,39 +367,3 @@ pub(super) const THREAD_STACKS: &[Candidate] = &[Candidate {
         target: "task",
     },
 }];
-
-const fn fentry(
-    program: &'static str,
-    function: &'static str,
-    takes: &'static [Parameter],
-) -> Attach {
-    Attach::Fentry {
-        program,
-        function,
-        takes,
-    }
-}
-
-const fn kprobe(
-    program: &'static str,
-    function: &'static str,
-    takes: &'static [Parameter],
-) -> Attach {
-    Attach::Kprobe {
-        program,
-        function,
-        takes,
-    }
-}
-
-const fn raw_tracepoint(
-    program: &'static str,
-    event: &'static str,
-    takes: &'static [Parameter],
-) -> Attach {
-    Attach::RawTracepoint {
-        program,
-        event,
-        takes,
-    }
-}

@@ -258,6 +258,49 @@ impl Attach {
     }
 }
 
+pub(super) const fn fexit(
+    programs: &'static [(usize, &'static str)],
+    function: &'static str,
+) -> Attach {
+    Attach::Fexit { programs, function }
+}
+
+pub(super) const fn fentry(
+    program: &'static str,
+    function: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::Fentry {
+        program,
+        function,
+        takes,
+    }
+}
+
+pub(super) const fn kprobe(
+    program: &'static str,
+    function: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::Kprobe {
+        program,
+        function,
+        takes,
+    }
+}
+
+pub(super) const fn raw_tracepoint(
+    program: &'static str,
+    event: &'static str,
+    takes: &'static [Parameter],
+) -> Attach {
+    Attach::RawTracepoint {
+        program,
+        event,
+        takes,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
