@@ -8,6 +8,7 @@ use std::{fmt, sync::OnceLock};
 use serde::Deserialize;
 
 use crate::{
+    facts::tell,
     net::Side,
     tool::{run, tcpstate},
     trace::{Finished, Seen, Trace, is_of},
@@ -160,15 +161,33 @@ impl Families {
     }
 
     /// Ctrl-C, and what each has said; panics if one was not sound.
+    ///
+    /// Kprobes keep each other from running while an interrupt has stopped one,
+    /// and no copy can help (README): what was lost by that, and by nothing else, is
+    /// told, and the run not compared.
     pub(crate) fn stop(self) -> Vec<(Family, Finished)> {
-        let stop = |(family, trace): (Family, Trace)| {
+        let mut others = 0;
+        let mut runs = Vec::new();
+        for (family, trace) in self.running {
             let run = trace.stop();
-            let (lost, hooks) = (run.end.lost(), family.name());
-            assert_eq!(lost, 0, "--hooks {hooks}: {:?}", run.end);
+            let lost = run.end.lost();
+            if family == Family::Kprobe && lost > 0 && run.end.lost_by("recursion") == lost {
+                let test = std::thread::current();
+                let test = test.name().unwrap_or_default();
+                tell(
+                    "not compared",
+                    &format!("{test}, kprobe"),
+                    format!("{lost} lost"),
+                );
+                continue;
+            }
+            assert_eq!(lost, 0, "--hooks {family}: {:?}", run.end);
             run.assert_sound();
-            (family, run)
-        };
-        self.running.into_iter().map(stop).collect()
+            others += u32::from(family != Family::Kprobe);
+            runs.push((family, run));
+        }
+        assert!(others > 0, "nothing to compare");
+        runs
     }
 }
 

@@ -89,6 +89,12 @@ impl End {
             .sum()
     }
 
+    /// Losses of one kind.
+    pub(crate) fn lost_by(&self, kind: &str) -> u64 {
+        let all = self.lost.as_ref().expect("a count of losses");
+        all.get(kind).copied().unwrap_or(0)
+    }
+
     /// What the kernel side wanted to send is what arrived and what did not.
     pub(crate) fn assert_conserved(&self) {
         let arrived = self.delivered.expect("a count of records");
