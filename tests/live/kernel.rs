@@ -125,7 +125,7 @@ const MEASURED: [(&str, u32); 49] = [
     ("reset_sent", 245),
     ("reset_sent_copy", 245),
     ("splice_eof_stac", 1_874),
-    ("threads", 2_020),
+    ("threads", 2_293),
     ("transition", 2_520),
     ("transition_agai", 2_001),
     ("tw_armed_fentry", 730),
