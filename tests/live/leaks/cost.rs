@@ -81,7 +81,7 @@ fn load(inside: &Netns) -> u32 {
 /// A load beside a population of leaked sockets, with a report this often, and
 /// at least so many before the last.
 fn run(interval: &str, reports: usize) -> Account {
-    let leaked = if in_vm() { 200 } else { 3_000 };
+    const LEAKED: usize = 3_000;
     let inside = spacious();
     let netns = inside.inode.to_string();
     let usual = ["leaks", "-o", "json", "--netns", &netns, "-i", interval];
@@ -94,7 +94,7 @@ fn run(interval: &str, reports: usize) -> Account {
     });
     let server = inside.enter(|| {
         let server = Leaking::server("never-closed");
-        visit(&server, leaked, b"");
+        visit(&server, LEAKED, b"");
         server
     });
     let connections = load(&inside);
@@ -121,6 +121,11 @@ fn run(interval: &str, reports: usize) -> Account {
 
 #[test]
 fn reports_every_second_lose_no_more_than_none_at_all() {
+    if in_vm() {
+        // What an emulated CPU loses says nothing; and calling a function without
+        // a pause while other tests hook it has stopped an emulated kernel.
+        return facts::tell("not run", "cost of reports", "emulated");
+    }
     let without = run("1h", 0);
     let with = run("1s", 2);
     for (key, account) in [("without", &without), ("every second", &with)] {
