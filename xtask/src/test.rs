@@ -79,7 +79,7 @@ fn live_tests(summary: &mut Summary, matrix: &mut Matrix) {
     // Built once; a failure is told for every kernel.
     let mut payload = None;
     for kernel in KERNELS {
-        let part = kernel.every_run.join(", ");
+        let part = kernel.every_run.concat().join(", ");
         let name = format!("live tests {part} on kernel {} in a VM", kernel.version);
         summary.check(&name, || {
             outcome(matrix, kernel.version, vm_obstacle, || {
@@ -99,12 +99,12 @@ fn live_tests(summary: &mut Summary, matrix: &mut Matrix) {
     });
 }
 
-/// What the test runner is given.
-fn every_run(kernel: &Kernel) -> Vec<String> {
-    kernel
-        .every_run
-        .iter()
-        .map(|part| (*part).to_owned())
+/// What the test runner is given, at each boot.
+fn every_run(kernel: &Kernel) -> Vec<Vec<String>> {
+    let owned = |part: &&str| (*part).to_owned();
+    let boots = kernel.every_run.iter();
+    boots
+        .map(|parts| parts.iter().map(owned).collect())
         .collect()
 }
 

@@ -32,17 +32,23 @@ pub(crate) fn command(versions: &[String], arguments: &[String]) -> Result<()> {
     }
     let payload = build()?;
     let mut matrix = Matrix::default();
+    let boots = [arguments.to_vec()];
     // All have their turn before one fails the command.
     for kernel in chosen(versions)? {
-        matrix.push(test(kernel, &payload, arguments));
+        matrix.push(test(kernel, &payload, &boots));
     }
     matrix::publish(&matrix)
 }
 
-/// The live tests on one kernel.
-pub(crate) fn test(kernel: &Kernel, payload: &Payload, arguments: &[String]) -> Column {
+/// The live tests on one kernel: those that each list of arguments chooses, in a
+/// boot of its own. All have their turn before one fails.
+pub(crate) fn test(kernel: &Kernel, payload: &Payload, boots: &[Vec<String>]) -> Column {
     Column::run(kernel.version, |column| {
-        test_on(kernel, payload, arguments, column)
+        let mut all = Ok(());
+        for (number, arguments) in boots.iter().enumerate() {
+            all = all.and(test_on(kernel, payload, (number, arguments), column));
+        }
+        all
     })
 }
 
@@ -84,17 +90,21 @@ fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
 fn test_on(
     kernel: &Kernel,
     payload: &Payload,
-    arguments: &[String],
+    (number, arguments): (usize, &[String]),
     column: &mut Column,
 ) -> Result<()> {
     let image = kernels::image(kernel)?;
     let directory = workspace().join("target/vm");
     fs::create_dir_all(&directory)?;
+    let name = match number {
+        0 => kernel.version.to_owned(),
+        _ => format!("{}-{}", kernel.version, number + 1),
+    };
     let machine = qemu::Machine {
         version: kernel.version,
         vmlinuz: image.vmlinuz.clone(),
-        initrd: directory.join(format!("{}.cpio", kernel.version)),
-        log: directory.join(format!("{}.log", kernel.version)),
+        initrd: directory.join(format!("{name}.cpio")),
+        log: directory.join(format!("{name}.log")),
     };
     initramfs::write(&machine.initrd, &image.modules, payload, arguments)?;
     machine.run(column)
