@@ -82,11 +82,6 @@ fn plain(address: SocketAddrAny) -> SocketAddr {
     SocketAddr::try_from(address).unwrap()
 }
 
-/// Whether they are the same end; an IPv4 address may be written as an IPv6 one.
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
-    (a.ip().to_canonical(), a.port()) == (b.ip().to_canonical(), b.port())
-}
-
 /// A listening socket.
 pub(crate) struct Listener {
     fd: OwnedFd,
@@ -118,19 +113,12 @@ impl Listener {
         Self { fd, side, listened }
     }
 
-    /// Takes the connection of `client`; `opened` reaches from its connect to the
-    /// return of accept. Others are hung up on: the port was somebody else's a
-    /// moment ago, whose client may try once more.
+    /// Takes the next connection; `opened` reaches from the client's connect
+    /// to the return of accept.
     pub(crate) fn accept(&self, client: &Conn) -> Conn {
-        loop {
-            wait_readable(self.fd.as_fd());
-            let (fd, accepted) = timed(|| accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap());
-            // A stranger that has reset it meanwhile has no address any more.
-            let from = getpeername(&fd).ok().flatten().map(plain);
-            if from.is_some_and(|from| same(from, client.side.local)) {
-                return Conn::new(fd, self.side.netns, client.opened.until(accepted));
-            }
-        }
+        wait_readable(self.fd.as_fd());
+        let (fd, accepted) = timed(|| accept_with(&self.fd, SocketFlags::CLOEXEC).unwrap());
+        Conn::new(fd, self.side.netns, client.opened.until(accepted))
     }
 
     /// Takes the next connection, of whomever.
