@@ -67,7 +67,7 @@ impl Told<'_> {
             Owner::Nobody => match (&group.listener, group.origin) {
                 (Some(listener), _) => format!("the listener on port {}", listener.port),
                 (None, Some(origin)) => self.named(origin.pid),
-                (None, None) => "nobody known".to_owned(),
+                (None, None) => "somebody unknown".to_owned(),
             },
         }
     }
