@@ -59,9 +59,11 @@ fn attach_all(
                 for done in &all[..index] {
                     withdraw(ebpf, types, done);
                 }
+                // Of a program and its copy, what both are for is said already.
+                let alike = all.iter().all(|other| other.target() == how.target());
                 return Err(match how.target() {
-                    Some(target) => format!("{target}: {reason}"),
-                    None => reason,
+                    Some(target) if !alike => format!("{target}: {reason}"),
+                    _ => reason,
                 });
             }
         }
