@@ -40,28 +40,10 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(misses.map_or(0, |(_before, misses)| misses))
 }
 
-/// A link of an iterator program: the beginning of a walk.
-pub(super) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    #[derive(FromBytes, IntoBytes)]
-    #[repr(C)]
-    struct Attr {
-        program: u32,
-        target: u32,
-        attach_type: u32,
-        flags: u32,
-    }
-    let mut attr = Attr {
-        program: number(program),
-        target: 0,
-        attach_type: BPF_TRACE_ITER,
-        flags: 0,
-    };
-    new_fd(BPF_LINK_CREATE, &mut attr)
-}
-
-/// As [`link_iterator`], of a walk over the threads of one process. Before Linux
-/// 6.1 the kernel knows nothing of that: it refuses what it does not expect.
-pub(super) fn link_task_iterator(program: BorrowedFd<'_>, pid: u32) -> io::Result<OwnedFd> {
+/// A link of an iterator program: the beginning of a walk, over the threads of
+/// one process only if there is a `pid`. Before Linux 6.1 the kernel knows nothing
+/// of that: it refuses what it does not expect.
+pub(super) fn link_iterator(program: BorrowedFd<'_>, pid: Option<u32>) -> io::Result<OwnedFd> {
     /// `union bpf_iter_link_info`, its `task`.
     #[derive(FromBytes, IntoBytes)]
     #[repr(C)]
@@ -81,18 +63,20 @@ pub(super) fn link_task_iterator(program: BorrowedFd<'_>, pid: u32) -> io::Resul
         info_len: u32,
         reserved: u32,
     }
-    let tasks = Tasks {
+    let tasks = pid.map(|pid| Tasks {
         tid: 0,
         pid,
         pid_fd: 0,
-    };
+    });
+    let info = tasks.as_ref();
+    let length = info.map_or(0, size_of_val);
     let mut attr = Attr {
         program: number(program),
         target: 0,
         attach_type: BPF_TRACE_ITER,
         flags: 0,
-        info: (&raw const tasks).expose_provenance() as u64,
-        info_len: u32::try_from(size_of::<Tasks>()).unwrap_or(0),
+        info: info.map_or(0, |tasks| (&raw const *tasks).expose_provenance() as u64),
+        info_len: u32::try_from(length).unwrap_or(0),
         reserved: 0,
     };
     new_fd(BPF_LINK_CREATE, &mut attr)

@@ -55,8 +55,8 @@ impl ThreadWalker {
         let set = self.watched.set(0, pid, 0);
         set.map_err(|error: MapError| io::Error::other(error))?;
         let program = self.program.as_fd();
-        let link = bpf::link_task_iterator(program, pid)
-            .or_else(|_unknown| bpf::link_iterator(program))?;
+        let link = bpf::link_iterator(program, Some(pid))
+            .or_else(|_unknown| bpf::link_iterator(program, None))?;
         bpf::create_iterator(link.as_fd()).map(File::from)
     }
 }

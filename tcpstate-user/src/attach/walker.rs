@@ -33,7 +33,7 @@ impl Walker {
     ///
     /// [`Snapshot`]: tcpstate_common::record::Snapshot
     pub fn open(&mut self) -> io::Result<File> {
-        let link = bpf::link_iterator(self.program.as_fd())?;
+        let link = bpf::link_iterator(self.program.as_fd(), None)?;
         bpf::create_iterator(link.as_fd()).map(File::from)
     }
 }
