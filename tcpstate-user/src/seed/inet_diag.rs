@@ -1,5 +1,5 @@
 //! The messages of the `sock_diag` netlink protocol for TCP: request out,
-//! answer to [`Snapshot`]s, total on any bytes.
+//! answer to [`Snapshot`]s or [`Inspected`], total on any bytes.
 //!
 //! It does no I/O. Layouts are those of `linux/netlink.h`, `linux/inet_diag.h`:
 //! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>
@@ -12,6 +12,9 @@ use tcpstate_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::Inspected;
+use crate::decode::{How, Inspection, SockAddr64};
+
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 
@@ -22,9 +25,10 @@ const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
-/// `TCPF_` bits of every [`TcpState`]. Bit 3 brings the requests too, 5 and 6
-/// the minisockets; bit 13 (bound, never used sockets) is no TCP state.
-const ALL_STATES: u32 = 0xffe;
+/// `INET_DIAG_INFO`, which is `struct tcp_info`.
+const INET_DIAG_INFO: u16 = 2;
+/// Offset of `tcpi_last_ack_recv` there, a stable interface.
+const LAST_ACK_RECV: usize = 56;
 /// Every full socket carries it, asked or not, and no other kind does:
 /// `inet_diag_msg_attrs_fill`.
 const INET_DIAG_SHUTDOWN: u16 = 8;
@@ -85,8 +89,35 @@ const _: () = {
     assert!(size_of::<Message>() == 72);
 };
 
-/// Asks for all TCP sockets of one family.
-pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
+/// What a dump is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// `TCPF_` bits.
+    states: u32,
+    /// Bits of attributes.
+    ext: u8,
+}
+
+impl Asked {
+    /// No socket, only whether it answers.
+    pub(super) const NOTHING: Self = Self { states: 0, ext: 0 };
+    /// Every [`TcpState`]. Bit 3 brings the requests too, 5 and 6 the
+    /// minisockets; bit 13 (bound, never used sockets) is no TCP state.
+    pub(super) const ALL: Self = Self {
+        states: 0xffe,
+        ext: 0,
+    };
+    /// Full sockets that a report may be about, with all that it needs.
+    pub(super) const INSPECTION: Self = Self {
+        states: 1 << TcpState::CloseWait as u32
+            | 1 << TcpState::FinWait2 as u32
+            | 1 << TcpState::Listen as u32,
+        ext: 1 << (INET_DIAG_INFO - 1),
+    };
+}
+
+/// Asks for TCP sockets of one family.
+pub(super) fn request(family: u8, seq: u32, asked: Asked) -> [u8; size_of::<Request>()] {
     let request = Request {
         header: NlHeader {
             len: 72,
@@ -97,9 +128,9 @@ pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
         },
         family,
         protocol: IPPROTO_TCP,
-        ext: 0,
+        ext: asked.ext,
         pad: 0,
-        states: ALL_STATES,
+        states: asked.states,
         id: SockId::default(),
     };
     zerocopy::transmute!(request)
@@ -147,6 +178,9 @@ impl fmt::Display for Fault {
             Self::Truncated { have, need } => {
                 write!(f, "message cut short: {have} of {need} bytes")
             }
+            Self::Refused(libc::ENOENT) => {
+                write!(f, "the kernel refused: no module tcp_diag or inet_diag")
+            }
             Self::Refused(errno) => {
                 let reason = io::Error::from_raw_os_error(*errno);
                 write!(f, "the kernel refused: {reason}")
@@ -160,11 +194,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Appends a [`Snapshot`] for each socket in one datagram of an answer.
-pub(super) fn parse(
+/// Appends what `make` makes of each socket in one datagram of an answer.
+pub(super) fn parse<T>(
     mut bytes: &[u8],
     about: Datagram,
-    out: &mut Vec<u8>,
+    make: Make<T>,
+    out: &mut Vec<T>,
 ) -> Result<Progress, Fault> {
     while !bytes.is_empty() {
         let (header, _): (NlHeader, _) = prefix(bytes)?;
@@ -178,7 +213,7 @@ pub(super) fn parse(
         }
         match header.kind {
             SOCK_DIAG_BY_FAMILY => {
-                out.extend_from_slice(snapshot(whole, about)?.as_bytes());
+                out.extend(make(&Socket::read(whole)?, about));
             }
             // Since Linux 4.14 an error within a dump arrives as DONE with an
             // errno, for example -ENOENT when there is no tcp_diag module.
@@ -221,16 +256,68 @@ fn status(payload: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn snapshot(payload: &[u8], about: Datagram) -> Result<Snapshot, Fault> {
-    let (message, attributes): (Message, _) = prefix(payload)?;
-    let shutdown = shutdown(attributes)?;
-    let (family, laddr, raddr) = match message.family {
-        AF_INET => (0, mapped(message.id.src), mapped(message.id.dst)),
-        AF_INET6 => (how::INET6, message.id.src, message.id.dst),
-        other => return Err(Fault::UnknownFamily(other)),
-    };
-    let kind = socket_kind_of(&message, shutdown);
-    Ok(Snapshot {
+/// What is made of a socket; `None`: nothing.
+pub(super) type Make<T> = fn(&Socket, Datagram) -> Option<T>;
+
+/// A socket as the kernel tells of it.
+#[derive(Clone, Copy)]
+pub(super) struct Socket {
+    message: Message,
+    family: u8,
+    laddr: [u8; 16],
+    raddr: [u8; 16],
+    attributes: Attributes,
+}
+
+/// The attributes that matter, where the message has them.
+#[derive(Clone, Copy, Default)]
+struct Attributes {
+    shutdown: Option<u8>,
+    last_ack_ms: Option<u32>,
+}
+
+impl Socket {
+    fn read(payload: &[u8]) -> Result<Self, Fault> {
+        let (message, attributes): (Message, _) = prefix(payload)?;
+        let attributes = Attributes::read(attributes)?;
+        let (family, laddr, raddr) = match message.family {
+            AF_INET => (0, mapped(message.id.src), mapped(message.id.dst)),
+            AF_INET6 => (how::INET6, message.id.src, message.id.dst),
+            other => return Err(Fault::UnknownFamily(other)),
+        };
+        Ok(Self {
+            message,
+            family,
+            laddr,
+            raddr,
+            attributes,
+        })
+    }
+
+    fn tuple(&self) -> Tuple {
+        Tuple {
+            laddr: self.laddr,
+            raddr: self.raddr,
+            lport: u16::from_be_bytes(self.message.id.sport),
+            rport: u16::from_be_bytes(self.message.id.dport),
+        }
+    }
+
+    fn cookie(&self) -> u64 {
+        let [low, high] = self.message.id.cookie;
+        u64::from(high) << 32 | u64::from(low)
+    }
+}
+
+/// What a walk tells of it.
+pub(super) fn snapshot(socket: &Socket, about: Datagram) -> Option<Snapshot> {
+    let Socket {
+        message,
+        attributes,
+        ..
+    } = socket;
+    let kind = socket_kind_of(message, attributes.shutdown);
+    Some(Snapshot {
         header: Header {
             kind: kind::SNAPSHOT,
             words: words_of::<Snapshot>(),
@@ -239,18 +326,45 @@ fn snapshot(payload: &[u8], about: Datagram) -> Result<Snapshot, Fault> {
         },
         ktime: about.ktime,
         sk: 0,
-        tuple: Tuple {
-            laddr,
-            raddr,
-            lport: u16::from_be_bytes(message.id.sport),
-            rport: u16::from_be_bytes(message.id.dport),
-        },
+        tuple: socket.tuple(),
         state: message.state,
         kind,
-        how: family | how_bits(&message, kind, shutdown),
+        how: socket.family | how_bits(message, kind, attributes.shutdown),
         reserved: 0,
-        inode: message.inode.into(),
-        cookie: u64::from(message.id.cookie[1]) << 32 | u64::from(message.id.cookie[0]),
+        // `idiag_inode` of a minisocket is 0, and its `idiag_expires` what is
+        // left of its timer.
+        inode: match kind {
+            socket_kind::MINISOCKET => message.expires.into(),
+            _ => message.inode.into(),
+        },
+        cookie: socket.cookie(),
+    })
+}
+
+/// What a report needs of it, if it is a full socket.
+pub(super) fn inspected(socket: &Socket, about: Datagram) -> Option<Inspected> {
+    let message = &socket.message;
+    let shutdown = socket.attributes.shutdown;
+    let state = TcpState::try_from(message.state).ok()?;
+    if socket_kind_of(message, shutdown) != socket_kind::FULL {
+        return None;
+    }
+    let listens = state == TcpState::Listen;
+    let if_it = |condition: bool, count: u32| if condition { count } else { 0 };
+    Some(Inspected {
+        cookie: socket.cookie(),
+        inspection: Inspection {
+            sk: SockAddr64(0),
+            netns: about.netns,
+            tuple: socket.tuple(),
+            state,
+            how: How(socket.family | how_bits(message, socket_kind::FULL, shutdown)),
+            inode: message.inode.into(),
+            unread: if_it(!listens, message.rqueue),
+            quiet_ms: socket.attributes.last_ack_ms.unwrap_or(0),
+            queue: if_it(listens, message.rqueue),
+            queue_limit: if_it(listens, message.wqueue),
+        },
     })
 }
 
@@ -262,19 +376,26 @@ fn mapped(address: [u8; 16]) -> [u8; 16] {
     out
 }
 
-/// The value of `INET_DIAG_SHUTDOWN`, where the message has it.
-fn shutdown(mut attributes: &[u8]) -> Result<Option<u8>, Fault> {
-    let mut found = None;
-    while !attributes.is_empty() {
-        let ([len, kind], _): ([u16; 2], _) = prefix(attributes)?;
-        let len = usize::from(len);
-        let value = body(attributes, len, 4)?;
-        if kind == INET_DIAG_SHUTDOWN {
-            found = value.first().copied().or(found);
+impl Attributes {
+    fn read(mut bytes: &[u8]) -> Result<Self, Fault> {
+        let mut found = Self::default();
+        while !bytes.is_empty() {
+            let ([len, kind], _): ([u16; 2], _) = prefix(bytes)?;
+            let len = usize::from(len);
+            let value = body(bytes, len, 4)?;
+            match kind {
+                INET_DIAG_SHUTDOWN => found.shutdown = value.first().copied(),
+                INET_DIAG_INFO => {
+                    let rest = value.get(LAST_ACK_RECV..).unwrap_or_default();
+                    let value = u32::read_from_prefix(rest);
+                    found.last_ack_ms = value.ok().map(|(ms, _)| ms);
+                }
+                _ => {}
+            }
+            bytes = bytes.get(aligned(len)..).unwrap_or_default();
         }
-        attributes = attributes.get(aligned(len)..).unwrap_or_default();
+        Ok(found)
     }
-    Ok(found)
 }
 
 fn socket_kind_of(message: &Message, shutdown: Option<u8>) -> u8 {
