@@ -46,6 +46,7 @@ use self::{
 };
 
 pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
+pub use nameless::stand_in;
 pub use open::Open;
 
 /// How much the tracker may remember.

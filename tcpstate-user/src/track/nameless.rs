@@ -149,9 +149,11 @@ impl Nameless {
 }
 
 /// What stands for the address in the identity of a connection whose socket
-/// has no name: the same number in every replay (FNV-1a), and no kernel address,
-/// which has the highest bit set.
-pub(super) fn stand_in((netns, tuple): &Key, cookie: u64) -> SockAddr64 {
+/// has no name, given its network namespace, its tuple and its cookie: the same
+/// number in every replay (FNV-1a), and no kernel address, which has the highest
+/// bit set.
+#[must_use]
+pub fn stand_in((netns, tuple): &(u32, Tuple), cookie: u64) -> SockAddr64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let (netns, cookie) = (netns.to_ne_bytes(), cookie.to_ne_bytes());
     let bytes = netns.iter().chain(tuple.as_bytes()).chain(&cookie);
