@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread};
 
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
 
 use crate::{
     clock::Interval,
@@ -11,7 +13,7 @@ use crate::{
     expect::{First, assert_lines_after, step},
     net::{Conn, Listener, Side},
     ns::{Cable, Netns},
-    process::{output, own_pid},
+    process::{output, own_files, own_pid},
     tables::{rows, wait_gone, wait_state},
     trace::Trace,
 };
@@ -148,7 +150,9 @@ fn a_connection_older_than_the_trace_is_of_whoever_accepts_it_then() {
 
 /// A listener whose port others may share (`SO_REUSEPORT`).
 fn sharing(address: SocketAddr) -> Listener {
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    own_files();
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     sockopt::set_socket_reuseport(&fd, true).unwrap();
     bind(&fd, &address).unwrap();
     let local = SocketAddr::try_from(getsockname(&fd).unwrap()).unwrap();

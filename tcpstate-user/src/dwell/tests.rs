@@ -12,7 +12,7 @@ use crate::{
 };
 
 const EVERYTHING: Follows = Follows {
-    looks: true,
+    looks: false,
     begins: true,
     ends: true,
     requests: true,

@@ -187,9 +187,11 @@ fn tracker(info: &SessionInfo) -> Tracker {
 
 /// What the session's hooks can tell of minisockets and requests.
 fn follows(info: &SessionInfo) -> Follows {
-    let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
+    let hook = |signal| info.hooks.get(signal).and_then(Option::as_deref);
+    let has = |signal| hook(signal).is_some();
     Follows {
-        looks: has("socket_lookup"),
+        // A recording may have walks that told addresses themselves.
+        looks: has("socket_lookup") && hook("existing_sockets") == Some("sock_diag"),
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
         requests: has("request_end"),

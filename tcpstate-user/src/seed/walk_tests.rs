@@ -4,6 +4,7 @@ use std::{
     io::{self, Write as _},
     net::{TcpListener, TcpStream},
     os::{fd::AsFd, unix::fs::MetadataExt as _},
+    time::{Duration, Instant},
 };
 
 use rustix::fs::fstat;
@@ -168,7 +169,7 @@ fn every_snapshot_is_as_old_as_the_walk() {
 
 #[test]
 fn what_the_kernel_side_would_not_speak_of_is_left_out() {
-    let (listener, ..) = connected("127.0.0.1");
+    let (listener, _client, _server) = connected("127.0.0.1");
     let lport = listener.local_addr().unwrap().port();
     let mut filter = Filter {
         lport_count: 1,
@@ -204,16 +205,21 @@ fn an_inspection_tells_what_is_unread_and_what_waits_to_be_accepted() {
     let _waits = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.write_all(b"four").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut four = [0; 4];
-    // The FIN has come when nothing is left of what came before it.
-    io::Read::read_exact(&mut &server, &mut four).unwrap();
-    while server.peek(&mut four).unwrap() > 0 {}
-    let all = inspect();
-    let inode = inode_of(&server);
-    let of = |inode| all.iter().find(|it| it.inspection.inode == inode).unwrap();
-    let it = of(inode).inspection;
-    assert_eq!((it.state, it.unread), (TcpState::CloseWait, 1));
-    let listens = of(inode_of(&listener)).inspection;
+    let of = |inode| {
+        let all = inspect();
+        let found = all.iter().find(|it| it.inspection.inode == inode);
+        found.map(|it| it.inspection)
+    };
+    // Not before the FIN has come.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let it = loop {
+        if let Some(it) = of(inode_of(&server)) {
+            break it;
+        }
+        assert!(Instant::now() < deadline);
+    };
+    assert_eq!((it.state, it.unread), (TcpState::CloseWait, 5));
+    let listens = of(inode_of(&listener)).unwrap();
     assert_eq!((listens.state, listens.queue), (TcpState::Listen, 1));
     assert!(listens.queue_limit > 0);
 }
