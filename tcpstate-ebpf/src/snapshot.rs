@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
-    record::{Header, Inspection, Snapshot, kind, socket_kind, words_of},
+    record::{Header, Inspection, Snapshot, kind, socket_kind},
     state::TcpState,
 };
 
