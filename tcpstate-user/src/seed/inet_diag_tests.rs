@@ -3,9 +3,8 @@
 use proptest::{collection::vec, prelude::any, proptest};
 use tcpstate_common::record::{Snapshot, how, socket_kind};
 
-use super::{
-    AF_INET, AF_INET6, Asked, Datagram, Fault, Progress, inspected, parse, request, snapshot,
-};
+use super::{AF_INET, AF_INET6, Asked, Datagram, Fault, Progress, parse, request};
+use crate::seed::socket::{inspected, snapshot};
 
 const ABOUT: Datagram = Datagram {
     seq: 7,
@@ -113,7 +112,10 @@ fn the_three_kinds_are_told_apart() {
 
 #[test]
 fn of_a_minisocket_what_is_left_of_its_timer_is_told() {
-    assert_eq!(one(&socket(AF_INET, 6, 3, 0, None)).inode, u64::from(EXPIRES));
+    assert_eq!(
+        one(&socket(AF_INET, 6, 3, 0, None)).inode,
+        u64::from(EXPIRES)
+    );
 }
 
 #[test]

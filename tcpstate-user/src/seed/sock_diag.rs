@@ -13,8 +13,11 @@ use rustix::{
     },
 };
 
-use super::inet_diag::{AF_INET, AF_INET6, Asked, Datagram, Fault, Make, Progress, parse, request};
-use super::monotonic_ns;
+use super::{
+    inet_diag::{AF_INET, AF_INET6, Asked, Datagram, Fault, Progress, parse, request},
+    monotonic_ns,
+    socket::Make,
+};
 
 /// How often a dump that the kernel calls inconsistent is taken again.
 const TRIES: u32 = 4;
