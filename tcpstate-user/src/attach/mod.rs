@@ -18,7 +18,6 @@ mod privilege;
 mod report;
 mod threads;
 mod trial;
-mod walker;
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -47,7 +46,6 @@ pub use self::{
     hooks::{Family, Signal},
     report::{HookReport, Refusal, SignalReport},
     threads::ThreadWalker,
-    walker::Walker,
 };
 use crate::decode::SockAddr64;
 
@@ -76,10 +74,10 @@ pub struct Session {
     links: Vec<Link>,
     ebpf: Ebpf,
     counters: CounterMap,
-    walker: Option<Walker>,
     threads: Option<ThreadWalker>,
     report: HookReport,
     reset_reasons: BTreeMap<u32, String>,
+    filter: Filter,
     verbose: bool,
 }
 
@@ -142,13 +140,13 @@ impl Session {
         let (mut report, links) = choice.made();
         report.signals.sort_by_key(|report| report.signal);
         Ok(Self {
-            walker: Walker::new(&ebpf).ok(),
             threads: ThreadWalker::new(&mut ebpf).ok(),
             links,
             ebpf,
             counters,
             report,
             reset_reasons: offsets::reset_reasons(&own),
+            filter: request.filter,
             verbose: request.verbose,
         })
     }
@@ -164,6 +162,12 @@ impl Session {
     #[must_use]
     pub const fn reset_reasons(&self) -> &BTreeMap<u32, String> {
         &self.reset_reasons
+    }
+
+    /// What the kernel side lets through.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The ring buffer with the records.
@@ -221,11 +225,6 @@ impl Session {
         options.args[0] = sk.0;
         program.test_run(options)?;
         Ok(())
-    }
-
-    /// Walks over the socket tables; `None` when this kernel has no `iter/tcp`.
-    pub const fn walker(&mut self) -> Option<&mut Walker> {
-        self.walker.as_mut()
     }
 
     /// Walks over the threads of processes; `None` when this kernel has no

@@ -4,10 +4,12 @@ use std::fs;
 
 use tcpstate_common::record::SCHEMA;
 
-use crate::{attach::Session, session::SessionInfo, source::clock::clock_offset};
+use super::begin::Begun;
+use crate::{session::SessionInfo, source::clock::clock_offset};
 
 /// Describes a session whose hooks are attached.
-pub(super) fn session_info(session: &Session) -> SessionInfo {
+pub(super) fn session_info(begun: &Begun) -> SessionInfo {
+    let session = &begun.session;
     let host = rustix::system::uname();
     SessionInfo {
         schema: SCHEMA,
@@ -17,7 +19,7 @@ pub(super) fn session_info(session: &Session) -> SessionInfo {
         boot_id: boot_id(),
         clock_offset_ns: clock_offset(),
         hooks: session.report().hooks(),
-        not_measured: session.report().not_measured(),
+        not_measured: begun.not_measured(),
         reset_reasons: session.reset_reasons().clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! The one file that names every stage: what was asked becomes a session, a
 //! session's bytes go through the stages, and how it ended becomes a status.
 
+mod begin;
 mod dwell;
 mod examine;
 mod info;
@@ -23,6 +24,7 @@ use std::{
 use anyhow::Result;
 
 use self::{
+    begin::Begun,
     dwell::DwellReport,
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
@@ -31,7 +33,7 @@ use self::{
     view::View,
 };
 use crate::{
-    attach::{AttachError, Capture, Request, Session},
+    attach::{AttachError, Capture, Request},
     cli::{self, Command, FilterSpec, ResolveError},
     dwell::Dwells,
     session::{EndInfo, SessionInfo},
@@ -185,8 +187,11 @@ fn tracker(info: &SessionInfo) -> Tracker {
 
 /// What the session's hooks can tell of minisockets and requests.
 fn follows(info: &SessionInfo) -> Follows {
-    let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
+    let hook = |signal| info.hooks.get(signal).and_then(Option::as_deref);
+    let has = |signal| hook(signal).is_some();
     Follows {
+        // A recording may have walks that told addresses themselves.
+        looks: has("socket_lookup") && hook("existing_sockets") == Some("sock_diag"),
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
         requests: has("request_end"),
@@ -203,13 +208,13 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
     Ok(if report.can_trace() { 0 } else { INSUFFICIENT })
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Session> {
+fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Begun> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
             .init();
     }
-    Ok(Session::open(&Request {
+    Ok(Begun::open(&Request {
         filter: spec.kernel_filter(),
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
@@ -221,7 +226,7 @@ fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result
 
 fn run(
     live: &cli::Live,
-    session: Session,
+    session: Begun,
     pipeline: Pipeline,
     tape: Option<Writer>,
 ) -> Result<EndInfo> {

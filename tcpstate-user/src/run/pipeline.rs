@@ -122,6 +122,11 @@ impl Pipeline {
         self.tracker.wanted(sockets);
     }
 
+    /// Sockets that a walk wants looked at before its end.
+    pub(super) fn doubted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        self.tracker.doubted(sockets);
+    }
+
     /// Records were lost that left no mark in the stream.
     pub(super) fn gap(&mut self) {
         self.tracker.gap();
