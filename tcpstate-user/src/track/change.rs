@@ -46,6 +46,73 @@ pub struct Process {
     pub comm: [u8; 16],
 }
 
+/// What a task did to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Its last descriptor went by `close()`, or by what closes it in passing
+    /// (`dup2`, `exec`).
+    Close,
+    /// It called `shutdown()`.
+    Shutdown,
+    /// It ended, with the descriptor open.
+    Exit,
+    /// It closed the listener in whose accept queue the connection was.
+    AcceptQueue,
+    /// `ss -K`, or another use of `SOCK_DESTROY`.
+    Kill,
+    /// `connect()` to `AF_UNSPEC`, which disconnects.
+    Connect,
+}
+
+impl Call {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::Exit => "exit",
+            Self::AcceptQueue => "accept_queue",
+            Self::Kill => "kill",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+/// Who ended a state, where a task did: not the origin, but whoever made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Closer {
+    /// Who.
+    pub process: Process,
+    /// By what.
+    pub call: Call,
+}
+
+/// The last look at a full socket, right before it is over or handed over.
+///
+/// `None` is what this kernel's types do not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Totals {
+    /// Payload that came in order, read by the application or not
+    /// (`bytes_received`, of which the FIN is one and not counted here).
+    pub bytes_in: Option<u64>,
+    /// Payload that was sent, what was sent twice counted once, acknowledged
+    /// or not (`bytes_sent - bytes_retrans`; `bytes_acked` counts SYN and FIN).
+    pub bytes_out: Option<u64>,
+    /// Segments that were sent again (`total_retrans`).
+    pub retransmits: Option<u32>,
+    /// Payload that the application has not read.
+    pub unread: Option<u32>,
+    /// `TCP_USER_TIMEOUT` in milliseconds; 0 is the default, none.
+    pub user_timeout_ms: Option<u32>,
+    /// Probes of the keepalive or of a closed window without an answer.
+    pub probes: Option<u8>,
+    /// `SO_KEEPALIVE` is on.
+    pub keepalive: bool,
+    /// `SO_LINGER` is on with a time of 0; `None` when the time is not known.
+    pub linger_zero: Option<bool>,
+}
+
 /// How the application came by a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Opened {
@@ -169,4 +236,10 @@ pub struct Change {
     pub reset_reason: Option<u32>,
     /// How often a minisocket's timer was started again, so far.
     pub rearmed: u32,
+    /// Who caused this change, where a task did. Of a change to `CLOSE` or
+    /// `TIME_WAIT` it is known only with [`Self::totals`].
+    pub closer: Option<Closer>,
+    /// On the line with which a full socket is over, or the first one of the
+    /// minisocket that took over, in a session that was asked for connections.
+    pub totals: Option<Totals>,
 }

@@ -44,7 +44,7 @@ use self::{
     table::Table,
 };
 
-pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
+pub use change::{Call, Cause, Change, Closer, ConnId, Dwell, Opened, Process, Totals};
 pub use open::Open;
 
 /// How much the tracker may remember.

@@ -174,5 +174,7 @@ pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwel
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
