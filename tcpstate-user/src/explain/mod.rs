@@ -128,20 +128,30 @@ impl Stories {
         }
     }
 
-    /// Takes a socket that is there now; one that has not changed since the trace
-    /// began is a connection too.
-    pub fn open(&mut self, open: &Open) {
-        let asked = self
+    /// Takes a socket that is there now: one that has not changed since the trace
+    /// began is a connection too. Returns whether it is one to explain.
+    pub fn open(&mut self, open: &Open) -> bool {
+        if self.stories.contains_key(&open.conn) {
+            return true;
+        }
+        if self
             .which
-            .is_none_or(|which| which.is(open.conn, &open.tuple));
-        if !asked || self.stories.contains_key(&open.conn) {
-            return;
+            .is_some_and(|which| !which.is(open.conn, &open.tuple))
+        {
+            return false;
         }
         if open.state == TcpState::Listen {
             self.seen.listeners += 1;
-        } else {
-            self.insert(open.conn, Story::quiet(open));
+            return false;
         }
+        self.seen.matches += 1;
+        // They come in no order: none is worth another's place.
+        if self.stories.len() >= self.most {
+            self.seen.forgotten += 1;
+            return false;
+        }
+        self.stories.insert(open.conn, Story::quiet(open));
+        true
     }
 
     fn asks_for(&self, change: &Change) -> bool {

@@ -57,6 +57,16 @@ impl FromStr for Which {
     }
 }
 
+/// As it may be given.
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conn { birth, address } => write!(f, "{birth:x}-{address:06x}"),
+            Self::End(end) => write!(f, "{end}"),
+        }
+    }
+}
+
 /// `from_str_radix` by itself takes a sign.
 fn hex(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -3,6 +3,7 @@
 
 mod dwell;
 mod examine;
+mod explain;
 mod info;
 mod leaks;
 mod live;
@@ -18,12 +19,14 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Result;
 
 use self::{
     dwell::DwellReport,
+    explain::ExplainReport,
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -33,7 +36,9 @@ use self::{
 use crate::{
     attach::{AttachError, Capture, Request, Session},
     cli::{self, Command, FilterSpec, ResolveError},
+    connection::{Connections, Told},
     dwell::Dwells,
+    explain::Stories,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -50,6 +55,11 @@ const USAGE: u8 = 2;
 const INSUFFICIENT: u8 = 3;
 /// Finished, but records were lost.
 const LOST: u8 = 4;
+
+/// How soon `explain` notices that what it waits for is over.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// Connections under way that `explain` follows at a time.
+const MOST_UNDERWAY: usize = 1 << 20;
 
 /// Runs the program; `args` begin with its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -83,6 +93,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Explain(asked) => explain(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -109,6 +120,24 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn explain(asked: &cli::Explain) -> Result<u8> {
+    let spec = asked.watch.resolve()?;
+    let end = watch(&asked.watch, &spec, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), MOST_UNDERWAY);
+        let report = ExplainReport {
+            stories: Stories::new(asked.which, sink::explain::SAY, connections),
+            asked: asked.which.map(|which| which.to_string()),
+            most: asked.most,
+            done: false,
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), BETWEEN_LOOKS)
     })?;
     Ok(account(&end, asked.output == ReportFormat::Json))
 }

@@ -143,6 +143,11 @@ impl Pipeline {
         self.view.interval()
     }
 
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        self.view.is_done()
+    }
+
     /// Which sockets have to be inspected before [`Self::report`].
     pub(super) fn prepare(&mut self, now: KtimeNs, wanted: &mut Vec<SockAddr64>) {
         let began = self.began.unwrap_or(now);

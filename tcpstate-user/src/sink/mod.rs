@@ -10,6 +10,7 @@ mod csv;
 mod digits;
 mod duration;
 mod dwell;
+pub mod explain;
 pub mod folded;
 mod json;
 pub mod leaks;

@@ -6,7 +6,7 @@ use super::{Untrusted, digits};
 use crate::{
     decode::{Family, SocketKind},
     session::SessionInfo,
-    track::{ConnId, Dwell},
+    track::{ConnId, Dwell, Process},
 };
 
 pub(super) const fn family(family: Family) -> &'static str {
@@ -22,6 +22,13 @@ pub(super) const fn kind(kind: SocketKind) -> &'static str {
         SocketKind::Minisocket => "minisocket",
         SocketKind::Request => "request",
     }
+}
+
+/// `curl[42]`, safe to show.
+pub(super) fn process(process: &Process) -> String {
+    let mut out = Vec::new();
+    Untrusted::comm(&process.comm).term(&mut out);
+    format!("{}[{}]", String::from_utf8_lossy(&out), process.pid)
 }
 
 /// How much is known, and the number of nanoseconds.

@@ -4,6 +4,7 @@
 //! in place as soon as a shorter cell leaves room. Nothing is cut off.
 
 pub(super) mod dwell;
+pub(super) mod explain;
 mod grid;
 mod notes;
 mod row;
