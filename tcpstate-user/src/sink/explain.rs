@@ -3,6 +3,9 @@
 //!
 //! Where nothing matches there is a line nevertheless, with `conn` null.
 
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 
 use super::{Heading, Style, address, duration, json, name};
