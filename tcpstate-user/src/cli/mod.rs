@@ -29,6 +29,7 @@ pub use watch::Watch;
 
 use crate::{
     attach::Family,
+    connection::Told,
     sink::{Format, ReportFormat},
 };
 
@@ -78,6 +79,7 @@ Examples:
                                            what process 1234 has not closed
   tcpstate trace --min-dwell 1s --for 5m   slow states, for five minutes
   tcpstate trace -o json | jq .cause       one JSON object per line
+  tcpstate trace --connections -D 5432     whole connections to a database
   tcpstate trace --replay web.tcpstate     from a recording")]
 pub struct Trace {
     /// Which connections, and where from.
@@ -86,6 +88,20 @@ pub struct Trace {
     /// Which of their lines.
     #[command(flatten)]
     pub lines: Lines,
+    /// One line for each connection that is over, not one for each transition
+    ///
+    /// It says how the connection ended, who ended it and why. `closed` waits
+    /// until both sides are done, `gone` until its TIME_WAIT is over, too.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "closed",
+        value_name = "WHEN",
+        help_heading = "Lines"
+    )]
+    pub connections: Option<Told>,
     /// How to write
     #[arg(
         short,

@@ -2,13 +2,11 @@
 
 use tcpstate_common::{record::Tuple, state::TcpState};
 
+use super::StateTimes;
 use crate::{
     decode::{Family, KtimeNs},
-    track::{Cause, Closer, ConnId, Dwell, Opened, Process},
+    track::{Cause, Closer, ConnId, Dwell, Opened, Process, Totals},
 };
-
-/// How many states there are, and 0, which is none.
-const STATES: usize = 12;
 
 /// Who sent the first FIN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,46 +160,6 @@ impl Reason {
     }
 }
 
-/// Time in each state: the sum of its stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StateTimes([Option<Dwell>; STATES]);
-
-impl StateTimes {
-    /// Time in `state`; `None` when it was not seen there.
-    #[must_use]
-    pub fn get(&self, state: TcpState) -> Option<Dwell> {
-        self.0.get(state as usize).copied().flatten()
-    }
-
-    /// The states it was in, in the order of a connection's life, and for how
-    /// long.
-    pub fn iter(&self) -> impl Iterator<Item = (TcpState, Dwell)> {
-        crate::dwell::LIFE
-            .into_iter()
-            .filter_map(|state| Some((state, self.get(state)?)))
-    }
-
-    /// Adds a stay.
-    pub(super) fn add(&mut self, state: TcpState, dwell: Dwell) {
-        if let Some(time) = self.0.get_mut(state as usize) {
-            *time = Some(time.map_or(dwell, |before| sum(before, dwell)));
-        }
-    }
-}
-
-/// Both stays, as exactly as both are known.
-pub(super) fn sum(one: Dwell, other: Dwell) -> Dwell {
-    match (one, other) {
-        (Dwell::Exact(one), Dwell::Exact(other)) => Dwell::Exact(one.saturating_add(other)),
-        (Dwell::Unknown, Dwell::Unknown) => Dwell::Unknown,
-        (Dwell::Unknown, Dwell::Exact(ns) | Dwell::AtLeast(ns))
-        | (Dwell::Exact(ns) | Dwell::AtLeast(ns), Dwell::Unknown) => Dwell::AtLeast(ns),
-        (Dwell::Exact(one) | Dwell::AtLeast(one), Dwell::Exact(other) | Dwell::AtLeast(other)) => {
-            Dwell::AtLeast(one.saturating_add(other))
-        }
-    }
-}
-
 /// A connection that is over, seen from one of its sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -223,17 +181,9 @@ pub struct Connection {
     pub lifetime: Dwell,
     /// Time in each state.
     pub states: StateTimes,
-    /// Payload that came; `None` when nobody looked at the socket, as with the
-    /// next two.
-    pub bytes_in: Option<u64>,
-    /// Payload that was sent.
-    pub bytes_out: Option<u64>,
-    /// Segments that were sent again.
-    pub retransmits: Option<u32>,
-    /// Payload that the application had not read.
-    pub unread: Option<u32>,
-    /// `TCP_USER_TIMEOUT` in milliseconds, where there was one.
-    pub user_timeout_ms: Option<u32>,
+    /// Bytes each way and the like; `None` when nobody looked at the socket, as
+    /// in a recording without that, or of a handshake that failed.
+    pub totals: Option<Totals>,
     /// Who sent the first FIN.
     pub role: Role,
     /// How it ended.
@@ -248,8 +198,11 @@ pub struct Connection {
     /// Whether [`Self::closed_by`] has the other end of the connection, which is
     /// on this host too.
     pub closer_is_peer: bool,
-    /// The state that it left last: it ended there.
+    /// The state in which it ended.
     pub last: TcpState,
+    /// What it went into: `CLOSE`, or `TIME_WAIT`, whether that was waited for
+    /// or not.
+    pub into: TcpState,
     /// What ended its `TIME_WAIT`, if that was waited for.
     pub gone: Option<Cause>,
 }

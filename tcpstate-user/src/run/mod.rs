@@ -1,6 +1,7 @@
 //! The one file that names every stage: what was asked becomes a session, a
 //! session's bytes go through the stages, and how it ended becomes a status.
 
+mod connections;
 mod dwell;
 mod examine;
 mod explain;
@@ -25,6 +26,7 @@ use std::{
 use anyhow::Result;
 
 use self::{
+    connections::Gathering,
     dwell::DwellReport,
     explain::ExplainReport,
     info::session_info,
@@ -101,18 +103,29 @@ fn execute(command: Command) -> Result<u8> {
 
 fn trace(asked: &cli::Trace) -> Result<u8> {
     let spec = asked.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let detail = Detail {
+        capture: None,
+        last_looks: asked.connections.is_some(),
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
-        let sink = Sink::new(asked.output, out, color, info);
-        View::Lines(Filter::new(&spec), sink)
+        let filter = Filter::new(&spec);
+        match asked.connections {
+            None => View::Lines(filter, Sink::new(asked.output, out, color, info)),
+            Some(told) => {
+                let sink = Sink::of_connections(asked.output, out, color, info);
+                let all = Gathering::new(told, filter, sink, info, follows(info));
+                View::Connections(Box::new(all))
+            }
+        }
     })?;
     Ok(account(&end, asked.output == Format::Json))
 }
 
 fn dwell(asked: &cli::Dwell) -> Result<u8> {
     let spec = asked.watch.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let end = watch(&asked.watch, &spec, Detail::default(), |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
         let report = DwellReport {
@@ -150,7 +163,11 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
         slice_bytes: asked.stack_bytes,
         ..Capture::default()
     };
-    let mut session = open(&asked.live, &spec, Some(capture))?;
+    let detail = Detail {
+        capture: Some(capture),
+        last_looks: false,
+    };
+    let mut session = open(&asked.live, &spec, detail)?;
     let walker = session.take_thread_walker();
     let info = session_info(&session);
     let out = io::stdout();
@@ -184,6 +201,7 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
 fn watch(
     asked: &cli::Watch,
     spec: &FilterSpec,
+    detail: Detail,
     view: impl FnOnce(&SessionInfo) -> View,
 ) -> Result<EndInfo> {
     if let Some(path) = &asked.replay {
@@ -191,7 +209,7 @@ fn watch(
         let pipeline = Pipeline::new(tracker(reader.info()), view(reader.info()));
         return replay::replay(reader, pipeline, path);
     }
-    let session = open(&asked.live, spec, None)?;
+    let session = open(&asked.live, spec, detail)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), view(&info));
     run(&asked.live, session, pipeline, None)
@@ -200,7 +218,12 @@ fn watch(
 fn record(asked: &cli::Record) -> Result<u8> {
     let spec = asked.resolve()?;
     let file = Output::create(&asked.output)?;
-    let session = open(&asked.live, &spec, None)?;
+    // Whoever replays it may ask for anything.
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let session = open(&asked.live, &spec, detail)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
@@ -232,7 +255,14 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
     Ok(if report.can_trace() { 0 } else { INSUFFICIENT })
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Session> {
+/// What a view needs that others do not pay for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Detail {
+    capture: Option<Capture>,
+    last_looks: bool,
+}
+
+fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Session> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
@@ -243,7 +273,8 @@ fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
-        capture,
+        capture: detail.capture,
+        last_looks: detail.last_looks,
         verbose: live.verbose,
     })?)
 }

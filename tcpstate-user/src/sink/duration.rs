@@ -7,7 +7,7 @@ use crate::track::Dwell;
 
 /// `12µs`, `1.234ms`, `993ms`, `60.4s`, `2m03s`, `3h05m`, `2d04h`. Returns how
 /// many columns it takes.
-pub(super) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
+pub(crate) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     let micros = ns / 1_000;
     let millis = micros / 1_000;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use tcpstate_common::{record::Tuple, state::TcpState};
 
+use super::last::Totals;
 use crate::decode::{Family, KtimeNs, SockAddr64, SocketKind};
 
 /// One lifetime of one connection, across full socket, minisocket and request.
@@ -86,31 +87,6 @@ pub struct Closer {
     pub process: Process,
     /// By what.
     pub call: Call,
-}
-
-/// The last look at a full socket, right before it is over or handed over.
-///
-/// `None` is what this kernel's types do not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Totals {
-    /// Payload that came in order, read by the application or not
-    /// (`bytes_received`, of which the FIN is one and not counted here).
-    pub bytes_in: Option<u64>,
-    /// Payload that was sent, what was sent twice counted once, acknowledged
-    /// or not (`bytes_sent - bytes_retrans`; `bytes_acked` counts SYN and FIN).
-    pub bytes_out: Option<u64>,
-    /// Segments that were sent again (`total_retrans`).
-    pub retransmits: Option<u32>,
-    /// Payload that the application has not read.
-    pub unread: Option<u32>,
-    /// `TCP_USER_TIMEOUT` in milliseconds; 0 is the default, none.
-    pub user_timeout_ms: Option<u32>,
-    /// Probes of the keepalive or of a closed window without an answer.
-    pub probes: Option<u8>,
-    /// `SO_KEEPALIVE` is on.
-    pub keepalive: bool,
-    /// `SO_LINGER` is on with a time of 0; `None` when the time is not known.
-    pub linger_zero: Option<bool>,
 }
 
 /// How the application came by a socket.
@@ -236,8 +212,9 @@ pub struct Change {
     pub reset_reason: Option<u32>,
     /// How often a minisocket's timer was started again, so far.
     pub rearmed: u32,
-    /// Who caused this change, where a task did. Of a change to `CLOSE` or
-    /// `TIME_WAIT` it is known only with [`Self::totals`].
+    /// Who caused this change by closing, where a task did. Unless the session
+    /// was asked for connections, exit and close look alike, and who killed or
+    /// disconnected a socket is not told.
     pub closer: Option<Closer>,
     /// On the line with which a full socket is over, or the first one of the
     /// minisocket that took over, in a session that was asked for connections.

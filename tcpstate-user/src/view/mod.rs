@@ -14,6 +14,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
     cli::{FilterSpec, bits_of},
+    connection::Connection,
     decode::Family,
     track::{Change, Dwell, Open},
 };
@@ -99,6 +100,23 @@ impl Filter {
                 .origins
                 .as_ref()
                 .is_none_or(|origins| open.origin.is_some_and(|it| origins.matches(&it)))
+    }
+
+    /// Whether a connection that is over was asked for: by its process, unless
+    /// nobody knows that, and by the states that it was in.
+    #[must_use]
+    pub fn admits_connection(&self, it: &Connection) -> bool {
+        let mut states = it.states.iter().map(|(state, _)| state).chain([it.into]);
+        let mut lasts = it.states.iter().map(|(_, dwell)| dwell);
+        self.fits(it.family, it.netns, &it.tuple)
+            && (self.states == 0 || states.any(|state| self.states & bit(state) != 0))
+            && self
+                .min_dwell
+                .is_none_or(|least| lasts.any(|dwell| lasted(dwell, least)))
+            && self
+                .origins
+                .as_ref()
+                .is_none_or(|origins| it.process.is_some_and(|it| origins.matches(&it)))
     }
 
     /// Everything but the process.
