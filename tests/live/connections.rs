@@ -54,12 +54,14 @@ struct Connection {
     message: String,
 }
 
-/// Who closed first, where that was somebody here.
+/// Who closed first, where that was somebody on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Closer {
     pid: Option<u32>,
     comm: Option<String>,
     call: String,
+    /// Whose process it is: `this` end's, or the `other`'s.
+    side: String,
 }
 
 /// What the line promises, null or not.

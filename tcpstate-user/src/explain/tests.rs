@@ -16,7 +16,7 @@ use crate::{
 };
 
 const SAY: Say = Say {
-    process: |it| format!("{}[{}]", String::from_utf8_lossy(&it.comm[..4]), it.pid),
+    process: |it| format!("{} ({})", String::from_utf8_lossy(&it.comm[..4]), it.pid),
     time: |ns| format!("{}ms", ns / MS),
 };
 const MS: u64 = 1_000_000;
@@ -92,11 +92,7 @@ fn over(conn: ConnId, end: End) -> Connection {
         process: change.origin,
         lifetime: Dwell::Exact(1),
         states: StateTimes::default(),
-        bytes_in: None,
-        bytes_out: None,
-        retransmits: None,
-        unread: None,
-        user_timeout_ms: None,
+        totals: None,
         role: Role::None,
         end,
         reset_reason: None,
@@ -104,6 +100,7 @@ fn over(conn: ConnId, end: End) -> Connection {
         closed_by: None,
         closer_is_peer: false,
         last: Established,
+        into: Close,
         gone: None,
     }
 }
@@ -150,9 +147,9 @@ fn a_timeline_tells_who_did_what_and_what_it_means() {
     assert_eq!(
         lines,
         [
-            "0 curl[42] called connect: SYN sent",
+            "0 curl (42) called connect: SYN sent",
             "3 the peer answered: connected",
-            "20 curl[42] closed it: FIN sent",
+            "20 curl (42) closed it: FIN sent",
             "21 the peer acknowledged the FIN: it has not closed yet",
             "500 the peer closed too: over, its ports wait for a minute",
         ]
@@ -174,19 +171,19 @@ fn what_a_task_did_is_told_by_its_call() {
     };
     assert_eq!(
         said(Call::Exit, Cause::Close, Established, FinWait1),
-        "curl[42] ended with it open: FIN sent"
+        "curl (42) ended with it open: FIN sent"
     );
     assert_eq!(
         said(Call::Shutdown, Cause::Shutdown, CloseWait, LastAck),
-        "curl[42] shut down writing: closed from both sides, FIN sent"
+        "curl (42) shut down writing: closed from both sides, FIN sent"
     );
     assert_eq!(
         said(Call::Close, Cause::ResetSent, Established, Close),
-        "curl[42] closed it: RST sent"
+        "curl (42) closed it: RST sent"
     );
     assert_eq!(
         said(Call::Kill, Cause::Killed, Established, Close),
-        "curl[42] killed it"
+        "curl (42) killed it"
     );
 }
 
@@ -202,7 +199,7 @@ fn one_that_is_not_over_is_explained_as_far_as_it_is_known() {
     let told = &told.connections[0];
     assert_eq!(
         told.verdict,
-        "is in CLOSE_WAIT for at least 12000ms: the peer has closed, curl[42] has not"
+        "is in CLOSE_WAIT for at least 12000ms: the peer has closed, curl (42) has not"
     );
     assert!(told.advice.unwrap().contains("tcpstate leaks"));
     // Its birth was not seen: how long ago that was has only a lower bound.
@@ -223,7 +220,7 @@ fn a_socket_that_has_not_changed_is_a_connection_too() {
     let told = stories.explain(&HashMap::from([(it.conn, open(&it, Dwell::AtLeast(MS)))]));
     assert_eq!(
         told.connections[0].verdict,
-        "is in ESTABLISHED for at least 1ms: neither curl[42] nor the peer has closed"
+        "is in ESTABLISHED for at least 1ms: neither curl (42) nor the peer has closed"
     );
     assert!(told.connections[0].timeline.is_empty());
 }

@@ -60,8 +60,6 @@ const LOST: u8 = 4;
 
 /// How soon `explain` notices that what it waits for is over.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// Connections under way that `explain` follows at a time.
-const MOST_UNDERWAY: usize = 1 << 20;
 
 /// Runs the program; `args` begin with its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -139,10 +137,15 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
 
 fn explain(asked: &cli::Explain) -> Result<u8> {
     let spec = asked.watch.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
-        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), MOST_UNDERWAY);
+        let most = Limits::default().max_sockets;
+        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), most);
         let report = ExplainReport {
             stories: Stories::new(asked.which, sink::explain::SAY, connections),
             asked: asked.which.map(|which| which.to_string()),

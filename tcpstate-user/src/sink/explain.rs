@@ -89,7 +89,7 @@ pub(super) fn write(
     for it in told.connections.iter().take(most) {
         let mut connection = Vec::new();
         match &it.over {
-            Some(_over) => connection.extend_from_slice(b"null"),
+            Some(over) => super::connections::json::line(over, style, &mut connection),
             None => connection.extend_from_slice(b"null"),
         }
         let line = Line::of_nothing(heading, &ts, told, asked).with(it, style);

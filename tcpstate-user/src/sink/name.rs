@@ -24,11 +24,10 @@ pub(super) const fn kind(kind: SocketKind) -> &'static str {
     }
 }
 
-/// `curl[42]`, safe to show.
+/// `curl (42)`: whoever shows it must clean it.
 pub(super) fn process(process: &Process) -> String {
-    let mut out = Vec::new();
-    Untrusted::comm(&process.comm).term(&mut out);
-    format!("{}[{}]", String::from_utf8_lossy(&out), process.pid)
+    let comm = Untrusted::comm(&process.comm).to_lossy();
+    format!("{comm} ({})", process.pid)
 }
 
 /// How much is known, and the number of nanoseconds.

@@ -94,6 +94,7 @@ fn a_connect_that_nobody_answers_ends_by_timeout() {
     ];
     let expected = Expected::of(side, "connect", steps)
         .ended("none", "timeout")
+        .because("retransmissions")
         .retransmitted();
     watching.judge(&[expected]);
 }
@@ -116,7 +117,9 @@ fn a_connect_that_its_process_gives_up_is_closed_by_it() {
             step("CLOSE", "SYN_SENT", None, began),
             step("SYN_SENT", "CLOSE", None, closed),
         ];
-        Expected::of(side, "connect", steps).active("given_up", own("close"))
+        Expected::of(side, "connect", steps)
+            .broken("abandoned")
+            .by(own("close"))
     });
     watching.judge(&[expected]);
 }

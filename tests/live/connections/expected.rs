@@ -32,6 +32,7 @@ pub(super) fn closer(pid: u32, comm: &str, call: &str) -> Closer {
         pid: Some(pid),
         comm: Some(comm.to_owned()),
         call: call.to_owned(),
+        side: "this".to_owned(),
     }
 }
 
@@ -85,9 +86,15 @@ impl Expected {
         self.ended("active", end).by(by)
     }
 
-    /// The peer closed first; who that is, this end does not know.
-    pub(super) fn passive(self, end: &'static str) -> Self {
-        self.ended("passive", end)
+    /// The peer closed first: who that is, is known of one on this host.
+    pub(super) fn passive(self, end: &'static str, by: Closer) -> Self {
+        let side = "other".to_owned();
+        self.ended("passive", end).by(Closer { side, ..by })
+    }
+
+    /// Nobody closed: it was broken off.
+    pub(super) fn broken(self, end: &'static str) -> Self {
+        self.ended("none", end)
     }
 
     /// How it ended.
@@ -159,9 +166,10 @@ impl Expected {
         self.times(line)
     }
 
-    /// A sentence; whoever is blamed is named in it.
+    /// A sentence; whoever of this end is blamed is named in it.
     fn message(&self, line: &Connection) -> Result<(), String> {
-        let blamed = self.closed_by.as_ref().and_then(|it| it.comm.as_deref());
+        let ours = self.closed_by.as_ref().filter(|it| it.side == "this");
+        let blamed = ours.and_then(|it| it.comm.as_deref());
         let whole = !line.message.is_empty() && !line.message.contains('\n');
         match blamed {
             Some(comm) if !line.message.contains(comm) => {

@@ -52,8 +52,8 @@ fn a_server_that_is_killed_has_closed_by_its_exit() {
         [
             theirs
                 .then(first(killed, acked, answered))
-                .active("fin", exit),
-            ours.then(second(fin, answered, gone)).passive("fin"),
+                .active("fin", exit.clone()),
+            ours.then(second(fin, answered, gone)).passive("fin", exit),
         ]
     });
     watching.judge(&both);
@@ -83,8 +83,10 @@ fn whoever_has_the_last_descriptor_is_named_and_not_who_opened_it() {
         let gone = answered.until(wait_gone(&far));
         [
             ours.then(first(killed, acked, answered))
-                .active("fin", exit),
-            theirs.then(second(fin, answered, gone)).passive("fin"),
+                .active("fin", exit.clone()),
+            theirs
+                .then(second(fin, answered, gone))
+                .passive("fin", exit),
         ]
     });
     watching.judge(&both);
@@ -119,17 +121,18 @@ fn a_connection_that_ss_kills_is_not_closed_by_its_owner() {
         let heard = killed.until(server.reset());
         [
             ours.then([step("ESTABLISHED", "CLOSE", None, gone)])
-                .active("killed", by)
+                .broken("killed")
+                .by(by)
                 .because("killed"),
             theirs
                 .then([step("ESTABLISHED", "CLOSE", None, heard)])
-                .passive("reset_received"),
+                .broken("reset_received"),
         ]
     });
     watching.judge(&both);
 }
 
-/// What the peer closed first has its end, and what ended it, nevertheless.
+/// Whoever broke it off is named: the peer closed only its own direction.
 #[test]
 fn an_end_in_close_wait_that_ss_kills_was_closed_first_by_its_peer() {
     let inside = Netns::new();
@@ -141,7 +144,7 @@ fn an_end_in_close_wait_that_ss_kills_was_closed_first_by_its_peer() {
         let shut = client.shutdown();
         let acked = shut.until(wait_state(&near, "FIN_WAIT2"));
         let fin = shut.until(server.end_of_file());
-        let (_, killed) = kill(&server.side);
+        let (by, killed) = kill(&server.side);
         let gone = killed.until(wait_gone(&server.side));
         let heard = killed.until(wait_gone(&near));
         [
@@ -156,7 +159,8 @@ fn an_end_in_close_wait_that_ss_kills_was_closed_first_by_its_peer() {
                     step("ESTABLISHED", "CLOSE_WAIT", None, fin),
                     step("CLOSE_WAIT", "CLOSE", None, gone),
                 ])
-                .passive("killed")
+                .ended("passive", "killed")
+                .by(by)
                 .because("killed"),
         ]
     });

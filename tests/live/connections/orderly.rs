@@ -54,7 +54,9 @@ fn close_in_turn(near: (Conn, Expected), far: (Conn, Expected)) -> [Expected; 2]
         near.1
             .then(first(closed, acked, answered))
             .active("fin", own("close")),
-        far.1.then(second(fin, answered, gone)).passive("fin"),
+        far.1
+            .then(second(fin, answered, gone))
+            .passive("fin", own("close")),
     ]
 }
 
@@ -111,7 +113,7 @@ fn shutdown_then_close_is_a_close_by_shutdown() {
                 .bytes(0, 3),
             theirs
                 .then(second(fin, answered, gone))
-                .passive("fin")
+                .passive("fin", own("shutdown"))
                 .bytes(3, 0),
         ]
     });

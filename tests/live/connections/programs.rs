@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Connection, Connections};
+use super::{Closer, Connection, Connections};
 use crate::{
     clock::{Interval, now, timed, wait_for},
     expect::within,
@@ -152,11 +152,14 @@ impl Served {
     }
 }
 
-/// The peer has closed it first, and nothing was reset.
-fn assert_left(line: &Connection) {
+/// The other end has closed it first, and nothing was reset.
+fn assert_left(line: &Connection, by: &Closer) {
     let ended = (line.role.as_str(), line.end.as_str());
     assert_eq!(ended, ("passive", "fin"), "{line:#?}");
-    assert_eq!((&line.reset_reason, &line.closed_by), (&None, &None));
+    assert_eq!(line.reset_reason, None, "{line:#?}");
+    let side = "other".to_owned();
+    let by = Closer { side, ..by.clone() };
+    assert_eq!(line.closed_by, Some(by), "{line:#?}");
 }
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: zoo\r\n\r\n";
@@ -179,7 +182,7 @@ fn idle_is_closed_by(served: Served) {
     let theirs = served.line(side.local.port());
     served.assert_closed(&theirs);
     let ours = served.clients();
-    assert_left(&ours);
+    assert_left(&ours, theirs.closed_by.as_ref().unwrap());
     assert_eq!(
         (ours.pid, ours.comm.clone()),
         (Some(own_pid()), Some(own_comm()))
@@ -267,7 +270,7 @@ fn kept_by_curl(served: Served) {
     assert!(["close", "shutdown"].contains(&by.call.as_str()), "{by:?}");
     assert_eq!((ours.pid, ours.comm.as_deref()), (Some(pid), Some("curl")));
     served.assert_served(theirs);
-    assert_left(theirs);
+    assert_left(theirs, by);
     assert_eq!(
         (ours.bytes_in, ours.bytes_out),
         (theirs.bytes_out, theirs.bytes_in)
@@ -283,8 +286,9 @@ fn not_kept_by_curl(served: Served) {
     for line in &theirs {
         served.assert_closed(line);
     }
+    let by = theirs[0].closed_by.as_ref().unwrap();
     for line in &ours {
-        assert_left(line);
+        assert_left(line, by);
         assert_eq!((line.pid, line.comm.as_deref()), (Some(pid), Some("curl")));
         assert!(line.lifetime_ns.is_some_and(|ns| ns < now() - began));
     }

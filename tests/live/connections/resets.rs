@@ -22,11 +22,12 @@ fn aborted(
     [
         aborts
             .then([step("ESTABLISHED", "CLOSE", None, sent)])
-            .active("reset_sent", own("close"))
+            .broken("reset_sent")
+            .by(own("close"))
             .because(reason),
         victim
             .then([step("ESTABLISHED", "CLOSE", None, sent.until(heard))])
-            .passive("reset_received"),
+            .broken("reset_received"),
     ]
 }
 
@@ -119,7 +120,7 @@ fn data_for_an_end_that_has_closed_is_answered_by_a_reset() {
                     step("ESTABLISHED", "CLOSE_WAIT", None, fin),
                     step("CLOSE_WAIT", "CLOSE", None, heard),
                 ])
-                .passive("reset_received"),
+                .passive("reset_received", own("close")),
         ]
     });
     watching.judge(&both);
@@ -150,7 +151,8 @@ fn an_abort_after_the_peers_fin_is_told_and_the_peer_was_first() {
                     step("ESTABLISHED", "CLOSE_WAIT", None, fin),
                     step("CLOSE_WAIT", "CLOSE", None, sent),
                 ])
-                .passive("reset_sent")
+                .ended("passive", "reset_sent")
+                .by(own("close"))
                 .because("linger_zero"),
         ]
     });
@@ -176,11 +178,12 @@ fn a_listener_that_closes_resets_what_nobody_has_accepted() {
             ];
             let theirs = Expected::of(client.side.peer(), "accept", queued)
                 .owned_by(None)
-                .active("reset_sent", own("accept_queue"))
+                .broken("reset_sent")
+                .by(own("accept_queue"))
                 .because("listener_closed");
             let ours = Expected::client(&client)
                 .then([step("ESTABLISHED", "CLOSE", None, heard)])
-                .passive("reset_received");
+                .broken("reset_received");
             [ours, theirs]
         });
         ends.into_iter().flatten().collect::<Vec<_>>()

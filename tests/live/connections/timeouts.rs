@@ -119,7 +119,7 @@ fn data_that_is_never_acknowledged_ends_it_by_retransmission_timeout() {
             let ((), cut) = timed(|| cable.cut());
             let sent = conn.send(b"into the void");
             let ended = timed_out(cable, conn, cut.until(sent));
-            gave_up(conn, ended, Some("retransmission"))
+            gave_up(conn, ended, Some("retransmissions"))
                 .bytes(0, 13)
                 .retransmitted()
         },
@@ -145,7 +145,7 @@ fn a_closed_connection_whose_fin_nobody_acknowledges_was_closed_here() {
             step("FIN_WAIT1", "CLOSE", None, gone),
         ])
         .active("timeout", own("close"))
-        .because("retransmission")
+        .because("retransmissions")
         .retransmitted();
     watching.judge(&[expected]);
 }

@@ -1,7 +1,7 @@
 //! Whole connections as bytes, one line for each.
 
 mod csv;
-mod json;
+pub(super) mod json;
 
 use super::{Format, Style, table::connections as table};
 use crate::{connection::Connection, session::SessionInfo};

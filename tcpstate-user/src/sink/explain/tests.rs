@@ -109,7 +109,7 @@ fn the_story_of_one_is_a_table_with_a_verdict() {
         text,
         "\
 connection 3b9aca00-000041  1970-01-01 00:00:01.000
-10.0.0.1:40000 -> 192.0.2.9:80  connected by a\\u{1b}[\"b\\n[42]
+10.0.0.1:40000 -> 192.0.2.9:80  connected by a\\u{1b}[\"b\\n (42)
 
   AFTER STATE        LASTED WHAT HAPPENED
     0ns SYN_SENT    2.000ms to SYN_SENT

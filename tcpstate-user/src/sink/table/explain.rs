@@ -75,7 +75,7 @@ fn story(it: &Explained, style: &mut Style, out: &mut Vec<u8>) {
             Cell::dwell(moment.since),
             Cell::State(moment.new),
             Cell::dwell(lasted(it, n, moment)),
-            Cell::text(&moment.meaning),
+            sentence(&moment.meaning),
         ]);
     }
     if it.timeline.is_empty() {
@@ -89,9 +89,9 @@ fn story(it: &Explained, style: &mut Style, out: &mut Vec<u8>) {
         out.push(b'\n');
     }
     out.push(b'\n');
-    sentence("verdict", &it.verdict, out);
+    wrapped("verdict", &it.verdict, out);
     if let Some(advice) = it.advice {
-        sentence("do", advice, out);
+        wrapped("do", advice, out);
     }
 }
 
@@ -117,7 +117,9 @@ fn head(it: &Explained, style: &mut Style, out: &mut Vec<u8>) {
         Opened::Unknown => out.extend_from_slice(b"of "),
     }
     match &it.process {
-        Some(process) => out.extend_from_slice(name::process(process).as_bytes()),
+        Some(process) => {
+            Untrusted::new(name::process(process).as_bytes()).term(out);
+        }
         None => out.extend_from_slice(b"a process that is not known"),
     }
     out.extend_from_slice(b"\n\n");
@@ -165,7 +167,7 @@ fn list(all: &[Explained], seen: &Seen, most: usize, style: &Style, out: &mut Ve
                 ends(it, out);
                 out.len() - start
             }),
-            Cell::text(&it.verdict),
+            sentence(&it.verdict),
         ]);
     }
     grid.write(style.color, out);
@@ -175,19 +177,25 @@ fn list(all: &[Explained], seen: &Seen, most: usize, style: &Style, out: &mut Ve
     );
 }
 
+/// Names of processes are in it as they are.
+fn sentence(text: &str) -> Cell {
+    Cell::written(|out| Untrusted::new(text.as_bytes()).term(out))
+}
+
 /// Broken between words.
-fn sentence(label: &str, text: &str, out: &mut Vec<u8>) {
+fn wrapped(label: &str, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(label.as_bytes());
     let mut column = label.len();
     for word in text.split(' ') {
-        let width = word.chars().count();
+        let mut clean = Vec::new();
+        let width = Untrusted::new(word.as_bytes()).term(&mut clean);
         if column > LEFT && column + 1 + width > WIDTH {
             out.push(b'\n');
             column = 0;
         }
         let blanks = LEFT.saturating_sub(column).max(1);
         out.resize(out.len() + blanks, b' ');
-        out.extend_from_slice(word.as_bytes());
+        out.extend_from_slice(&clean);
         column += blanks + width;
     }
     out.push(b'\n');
