@@ -87,7 +87,7 @@ pub struct Trace {
     /// One line for each connection that is over, not one for each transition
     ///
     /// It says how the connection ended, who ended it and why. `closed` waits
-    /// until both sides are done, `gone` until its TIME_WAIT is over, too.
+    /// until both sides are done, `gone` until its `TIME_WAIT` is over, too.
     #[arg(
         long,
         value_enum,
