@@ -368,5 +368,5 @@ const _: () = {
     assert!(words_of::<Request>() == 10);
     assert!(words_of::<Inspection>() == 11);
     assert!(words_of::<Stack>() == 12);
-    assert!(words_of::<LastLook>() == 11);
+    assert!(words_of::<LastLook>() == 12);
 };

@@ -108,6 +108,8 @@ pub struct Offsets {
     pub inet_connection_sock_icsk_user_timeout: u32,
     pub inet_connection_sock_icsk_probes_out: u32,
     pub sock_sk_lingertime: u32,
+    pub tcp_sock_lsndtime: u32,
+    pub inet_connection_sock_icsk_ack_lrcvtime: u32,
 }
 
 /// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.

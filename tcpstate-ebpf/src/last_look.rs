@@ -12,7 +12,7 @@ use crate::{
     emit::{emit, now},
     maps::{OFFSETS, OPTIONS, setting},
     sock::{Sock, read},
-    task,
+    task, timewait,
 };
 
 /// Bits of `sk_flags`, the same on Linux 5.10 to 7.3: `enum sock_flags` in
@@ -41,6 +41,8 @@ pub(crate) fn look(sk: Sock) {
         total_retrans: field(sk, &OFFSETS.tcp_sock_total_retrans),
         unread: sk.unread(),
         user_timeout_ms: field(sk, &OFFSETS.inet_connection_sock_icsk_user_timeout),
+        sent_ms: timewait::ms_since(field(sk, &OFFSETS.tcp_sock_lsndtime)),
+        received_ms: timewait::ms_since(field(sk, &OFFSETS.inet_connection_sock_icsk_ack_lrcvtime)),
         probes_out: field(sk, &OFFSETS.inet_connection_sock_icsk_probes_out),
         flags: flags(sk),
         known: what_is_known(),
@@ -92,4 +94,9 @@ fn what_is_known() -> u8 {
         )
         | has(&OFFSETS.inet_connection_sock_icsk_probes_out, known::PROBES)
         | has(&OFFSETS.sock_sk_lingertime, known::LINGER_TIME)
+        | (has(&OFFSETS.tcp_sock_lsndtime, known::DATA_TIMES)
+            & has(
+                &OFFSETS.inet_connection_sock_icsk_ack_lrcvtime,
+                known::DATA_TIMES,
+            ))
 }

@@ -32,6 +32,8 @@ pub mod known {
     pub const PROBES: u8 = 1 << 4;
     /// [`super::flag::NO_LINGER_TIME`]
     pub const LINGER_TIME: u8 = 1 << 5;
+    /// [`super::LastLook::sent_ms`] and [`super::LastLook::received_ms`]
+    pub const DATA_TIMES: u8 = 1 << 6;
 }
 
 /// A full socket right before its transition into `CLOSE`, which follows in the
@@ -61,6 +63,11 @@ pub struct LastLook {
     pub unread: u32,
     /// `icsk_user_timeout`
     pub user_timeout_ms: u32,
+    /// Milliseconds since data was sent (`tcpi_last_data_sent`), in ticks of the
+    /// kernel.
+    pub sent_ms: u32,
+    /// Milliseconds since data came (`tcpi_last_data_recv`).
+    pub received_ms: u32,
     /// `icsk_probes_out`
     pub probes_out: u8,
     /// Bits of [`flag`].

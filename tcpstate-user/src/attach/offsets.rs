@@ -90,6 +90,12 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
             4,
         ))?,
         inet_connection_sock_icsk_probes_out: optional(connection_sock(btf, "icsk_probes_out", 1))?,
+        tcp_sock_lsndtime: optional(sized(btf, "tcp_sock", "lsndtime", 4))?,
+        inet_connection_sock_icsk_ack_lrcvtime: optional(connection_sock(
+            btf,
+            "icsk_ack.lrcvtime",
+            4,
+        ))?,
         sock_sk_lingertime: optional(sized(btf, "sock", "sk_lingertime", 8))?,
     })
 }
@@ -222,6 +228,8 @@ mod tests {
             offsets.inet_connection_sock_icsk_user_timeout,
             offsets.inet_connection_sock_icsk_probes_out,
             offsets.sock_sk_lingertime,
+            offsets.tcp_sock_lsndtime,
+            offsets.inet_connection_sock_icsk_ack_lrcvtime,
             offsets.task_struct_flags,
         ];
         assert!(!all.contains(&ABSENT), "{all:?}");

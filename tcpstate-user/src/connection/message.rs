@@ -6,7 +6,7 @@
 
 use tcpstate_common::state::TcpState;
 
-use super::{Connection, End, Reason, Role};
+use super::{Connection, End, Reason, Role, underway::closes};
 use crate::{
     sink::{address, duration},
     track::{Call, Closer, Dwell, Opened, Process},
@@ -92,10 +92,7 @@ fn closed_first(it: &Connection) -> String {
         Some(Call::Shutdown) => " by shutdown()",
         _ => "",
     };
-    format!(
-        "{who} closed first{how}{}",
-        after(it.lifetime_until_closed())
-    )
+    format!("{who} closed first{how}{}", when(it))
 }
 
 /// Where `TIME_WAIT` is, and what that costs.
@@ -168,7 +165,7 @@ fn broken(it: &Connection) -> String {
 fn reset(it: &Connection) -> String {
     let ours = it.process.map_or("this side".into(), |it| process(&it));
     let peer = peer(it);
-    let when = after(it.lifetime_until_closed());
+    let when = when(it);
     match it.last {
         TcpState::SynRecv => format!("{peer} reset it during the handshake"),
         TcpState::CloseWait | TcpState::LastAck => {
@@ -222,18 +219,7 @@ fn unanswered(it: &Connection) -> String {
 impl Connection {
     /// From its begin to the first FIN, or to its end.
     fn lifetime_until_closed(&self) -> Dwell {
-        let closing = [
-            TcpState::FinWait1,
-            TcpState::FinWait2,
-            TcpState::Closing,
-            TcpState::CloseWait,
-            TcpState::LastAck,
-            TcpState::TimeWait,
-        ];
-        let open = self
-            .states
-            .iter()
-            .filter(|(state, _)| !closing.contains(state));
+        let open = self.states.iter().filter(|(state, _)| !closes(*state));
         let known = |dwell| match dwell {
             Dwell::Exact(ns) => Some((ns, true)),
             Dwell::AtLeast(ns) => Some((ns, false)),
@@ -287,10 +273,16 @@ fn end_of_peer(it: &Connection) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn after(dwell: Dwell) -> String {
-    match dwell {
-        Dwell::Exact(ns) => format!(" after {}", human(ns)),
-        Dwell::AtLeast(ns) => format!(" after at least {}", human(ns)),
+/// After which time it was closed, and whether it had been idle for long.
+fn when(it: &Connection) -> String {
+    const IDLE_NS: u64 = 1_000_000_000;
+    let idle = match it.idle_ns {
+        Some(ns) if ns >= IDLE_NS => format!(", {} of them idle", human(ns)),
+        _ => String::new(),
+    };
+    match it.lifetime_until_closed() {
+        Dwell::Exact(ns) => format!(" after {}{idle}", human(ns)),
+        Dwell::AtLeast(ns) => format!(" after at least {}{idle}", human(ns)),
         Dwell::Unknown => String::new(),
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Underway {
     role: Role,
     process: Option<Process>,
     states: StateTimes,
+    /// When the first FIN went or came.
+    closing: Option<KtimeNs>,
     /// The first of our tasks that closed it.
     ours: Option<Closer>,
     /// The first of the other end's, if that is on this host.
@@ -44,6 +46,7 @@ impl Underway {
             role: Role::None,
             process: None,
             states: StateTimes::default(),
+            closing: None,
             ours: None,
             theirs: None,
             state: change.old,
@@ -62,6 +65,8 @@ impl Underway {
             self.states.add(change.old, change.dwell);
         }
         self.role = role(self.role, change);
+        let first = self.closing.is_none() && !closes(change.old) && closes(change.new);
+        self.closing = self.closing.or(first.then_some(change.at));
         self.ours = self.ours.or(change.closer);
         self.there = true;
         self.missed = 0;
@@ -88,6 +93,7 @@ impl Underway {
             reset_reason: why::reason(last, end, kernel_reason.and_then(name)),
             kernel_reason,
             totals: last.totals,
+            idle_ns: self.idle(last),
             closed_by,
             closer_is_peer,
             last: last.old,
@@ -110,6 +116,7 @@ impl Underway {
             lifetime: lifetime(&self.states, at.since(self.first)),
             states: self.states,
             totals: None,
+            idle_ns: None,
             role: self.role,
             end: End::Unseen,
             reset_reason: None,
@@ -120,6 +127,17 @@ impl Underway {
             into: TcpState::Close,
             gone: None,
         }
+    }
+
+    /// For how long no data had come or gone when it was closed. After a FIN that
+    /// was not seen nobody knows when that was.
+    fn idle(&self, last: &Change) -> Option<u64> {
+        let closed = match closes(last.old) {
+            true => self.closing?,
+            false => last.at,
+        };
+        let data = last.totals?.last_data?;
+        (data <= closed).then(|| closed.since(data))
     }
 
     /// Keeps what is told of it for when its `TIME_WAIT` is over.
@@ -170,6 +188,19 @@ const fn opened(change: &Change) -> Opened {
         (TcpState::Listen, _) | (TcpState::SynRecv, _) => Opened::Accept,
         _ => Opened::Unknown,
     }
+}
+
+/// Whether a FIN has gone or come.
+pub(super) const fn closes(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::Closing
+            | TcpState::TimeWait
+            | TcpState::CloseWait
+            | TcpState::LastAck
+    )
 }
 
 const fn role(before: Role, change: &Change) -> Role {

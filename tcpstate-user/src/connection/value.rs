@@ -184,6 +184,9 @@ pub struct Connection {
     /// Bytes each way and the like; `None` when nobody looked at the socket, as
     /// in a recording without that, or of a handshake that failed.
     pub totals: Option<Totals>,
+    /// For how long no data had come or gone when it was closed, to a tick of
+    /// the kernel.
+    pub idle_ns: Option<u64>,
     /// Who sent the first FIN.
     pub role: Role,
     /// How it ended.

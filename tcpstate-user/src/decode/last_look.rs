@@ -25,6 +25,8 @@ pub struct LastLook {
     pub user_timeout_ms: Option<u32>,
     /// Probes without an answer.
     pub probes: Option<u8>,
+    /// Milliseconds since data went or came.
+    pub idle_ms: Option<u32>,
     /// `SO_KEEPALIVE`
     pub keepalive: bool,
     /// `SO_LINGER` with a time of 0.
@@ -50,6 +52,7 @@ pub(super) fn decode(wire: &record::LastLook) -> LastLook {
         unread: wire.unread,
         user_timeout_ms: has(known::USER_TIMEOUT).then_some(wire.user_timeout_ms),
         probes: has(known::PROBES).then_some(wire.probes_out),
+        idle_ms: has(known::DATA_TIMES).then(|| wire.sent_ms.min(wire.received_ms)),
         keepalive: is(flag::KEEPALIVE),
         linger_zero: match linger {
             false => Some(false),

@@ -13,7 +13,7 @@ use tcpstate_common::{
 };
 
 use super::{Call, Cause, Change, Closer, ConnId, Process};
-use crate::decode::{How, LastLook, ResetSent, SockAddr64, SocketKind, Transition};
+use crate::decode::{How, KtimeNs, LastLook, ResetSent, SockAddr64, SocketKind, Transition};
 
 /// Looks that no transition has followed: it was lost. What comes between the
 /// two is what other CPUs, or an interrupt on this one, put into the ring.
@@ -41,6 +41,8 @@ pub struct Totals {
     pub user_timeout_ms: Option<u32>,
     /// Probes of the keepalive, or of a closed window, without an answer.
     pub probes: Option<u8>,
+    /// When data last went or came, to a tick of the kernel.
+    pub last_data: Option<KtimeNs>,
     /// `SO_KEEPALIVE` is on.
     pub keepalive: bool,
     /// `SO_LINGER` is on with a time of 0; `None` when the time is not known.
@@ -67,13 +69,14 @@ pub struct Sent {
 struct Last {
     totals: Totals,
     task: Task,
+    exiting: bool,
     err: u8,
 }
 
 /// The looks that wait for something.
 #[derive(Debug, Default)]
 pub(super) struct Lasts {
-    looks: HashMap<SockAddr64, LastLook, RandomState>,
+    looks: HashMap<SockAddr64, (KtimeNs, LastLook), RandomState>,
     kept: HashMap<ConnId, Last, RandomState>,
     /// The keys of `kept`, oldest first, and some that are not there any more.
     order: VecDeque<ConnId>,
@@ -81,11 +84,11 @@ pub(super) struct Lasts {
 
 impl Lasts {
     /// Keeps a look for the transition that follows it.
-    pub(super) fn look(&mut self, look: &LastLook) {
+    pub(super) fn look(&mut self, at: KtimeNs, look: &LastLook) {
         if self.looks.len() >= LOOKS {
             self.looks.clear();
         }
-        self.looks.insert(look.sk, *look);
+        self.looks.insert(look.sk, (at, *look));
     }
 
     /// Gives the look before `event`, if there was one, to the connection that
@@ -94,7 +97,7 @@ impl Lasts {
         if self.looks.is_empty() || event.new != TcpState::Close {
             return;
         }
-        let Some(look) = self.looks.remove(&event.sk) else {
+        let Some((at, look)) = self.looks.remove(&event.sk) else {
             return;
         };
         if self.kept.len() >= KEPT
@@ -107,8 +110,9 @@ impl Lasts {
             reason,
         });
         let last = Last {
-            totals: totals(&look, event.how, reset),
+            totals: totals(at, &look, event.how, reset),
             task: look.task,
+            exiting: look.exiting,
             err: event.err,
         };
         self.kept.insert(conn, last);
@@ -146,7 +150,7 @@ impl Lasts {
     }
 }
 
-fn totals(look: &LastLook, how: How, reset: Option<Sent>) -> Totals {
+fn totals(at: KtimeNs, look: &LastLook, how: How, reset: Option<Sent>) -> Totals {
     let fin = how.has(how::FIN_RECEIVED);
     Totals {
         bytes_in: look
@@ -157,6 +161,9 @@ fn totals(look: &LastLook, how: How, reset: Option<Sent>) -> Totals {
         unread: look.unread.saturating_sub(fin.into()),
         user_timeout_ms: look.user_timeout_ms,
         probes: look.probes,
+        last_data: look
+            .idle_ms
+            .map(|ms| KtimeNs(at.0.saturating_sub(u64::from(ms) * 1_000_000))),
         keepalive: look.keepalive,
         linger_zero: look.linger_zero,
         no_fin_wait2: look.no_fin_wait2,
@@ -183,9 +190,9 @@ fn closer(line: &Change, last: &Last) -> Option<Closer> {
     })
 }
 
-/// Who calls `tcp_disconnect`, whose RST answers nothing, but `close()`: either
-/// `inet_csk_listen_stop` for a child that has no `struct socket` yet, or
-/// `connect()` for one that has. What runs out by a timer has an error.
+/// Who sends a RST that answers nothing: `inet_csk_listen_stop` for a child that
+/// has no `struct socket` yet, `close()` for one whose file has gone, or `connect()`.
+/// A timer sends one only for an orphan, or sets an error.
 fn aborted(line: &Change, last: &Last) -> Option<Call> {
     let totals = &last.totals;
     let orphan = totals.how.has(how::ORPHAN);
@@ -195,7 +202,8 @@ fn aborted(line: &Change, last: &Last) -> Option<Call> {
     }
     match totals.how {
         how if how.has(how::NO_SOCKET) => Some(Call::AcceptQueue),
-        how if how.has(how::FILE_RELEASED) => None,
+        how if how.has(how::FILE_RELEASED) && last.exiting => Some(Call::Exit),
+        how if how.has(how::FILE_RELEASED) => Some(Call::Close),
         _ => Some(Call::Connect),
     }
 }

@@ -153,6 +153,8 @@ fn wire_last_look(known: u8, flags: u8) -> Vec<u8> {
         total_retrans: 3,
         unread: 12,
         user_timeout_ms: 30_000,
+        sent_ms: 80_000,
+        received_ms: 75_000,
         probes_out: 4,
         flags,
         known,
@@ -170,6 +172,7 @@ fn looked() -> Event {
         unread: 12,
         user_timeout_ms: Some(30_000),
         probes: Some(4),
+        idle_ms: Some(75_000),
         keepalive: false,
         linger_zero: Some(true),
         no_fin_wait2: false,
@@ -187,6 +190,7 @@ fn looked_at_an_unknown_kernel() -> Event {
         unread: 12,
         user_timeout_ms: None,
         probes: None,
+        idle_ms: None,
         keepalive: true,
         linger_zero: None,
         no_fin_wait2: true,
@@ -360,7 +364,7 @@ pub(super) fn every_kind() -> Vec<(Vec<u8>, Event)> {
     kinds.extend(minisockets);
     kinds.extend(OF_A_REQUEST.map(|(what, event)| (wire_request(what), request(event))));
     kinds.push((wire_inspection(), inspected()));
-    kinds.push((wire_last_look(0b11_1111, 0b110), looked()));
+    kinds.push((wire_last_look(0b111_1111, 0b110), looked()));
     kinds.push((wire_last_look(0, 0b1_1011), looked_at_an_unknown_kernel()));
     kinds
 }
