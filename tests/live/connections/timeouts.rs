@@ -51,7 +51,7 @@ fn gave_up(conn: &Conn, ended: Interval, reason: Option<&'static str>) -> Expect
 }
 
 /// Plays it, and judges the left end.
-fn cut_and_judge(prepare: impl FnOnce(&Cable), play: impl FnOnce(&Cable, &Conn) -> Expected) {
+fn play_and_judge(prepare: impl FnOnce(&Cable), play: impl FnOnce(&Cable, &Conn) -> Expected) {
     let cable = Cable::new();
     prepare(&cable);
     let watching = Connections::inside(&cable.left);
@@ -67,13 +67,12 @@ fn keep_alive(conn: &Conn, seconds: i32, probes: i32) {
     conn.set_tcp(libc::TCP_KEEPCNT, probes);
 }
 
-#[test]
-fn an_idle_connection_whose_probes_nobody_answers_ends_by_keepalive() {
-    cut_and_judge(
+fn keepalive_ends_it(cut: fn(&Cable)) {
+    play_and_judge(
         |_| {},
         |cable, conn| {
             keep_alive(conn, 1, 2);
-            let ((), cut) = timed(|| cable.cut());
+            let ((), cut) = timed(|| cut(cable));
             let ended = timed_out(cable, conn, cut);
             gave_up(conn, ended, Some("keepalive"))
         },
@@ -81,8 +80,18 @@ fn an_idle_connection_whose_probes_nobody_answers_ends_by_keepalive() {
 }
 
 #[test]
+fn an_idle_connection_whose_probes_nobody_answers_ends_by_keepalive() {
+    keepalive_ends_it(Cable::cut);
+}
+
+#[test]
+fn an_idle_connection_whose_probes_do_not_leave_ends_by_keepalive() {
+    keepalive_ends_it(Cable::unplug);
+}
+
+#[test]
 fn data_that_is_not_acknowledged_in_time_ends_it_by_user_timeout() {
-    cut_and_judge(
+    play_and_judge(
         |_| {},
         |cable, conn| {
             conn.set_tcp(libc::TCP_USER_TIMEOUT, 1_000);
@@ -96,24 +105,41 @@ fn data_that_is_not_acknowledged_in_time_ends_it_by_user_timeout() {
     );
 }
 
-/// The timeout decides how many probes there are, not `TCP_KEEPCNT`.
+/// The segment never gets out of its queue, and is tried again and again: no
+/// retransmission to the kernel.
+#[test]
+fn data_that_does_not_even_leave_in_time_ends_it_by_user_timeout() {
+    play_and_judge(
+        |_| {},
+        |cable, conn| {
+            conn.set_tcp(libc::TCP_USER_TIMEOUT, 1_000);
+            let ((), cut) = timed(|| cable.unplug());
+            let sent = conn.send(b"into the void");
+            let ended = timed_out(cable, conn, cut.until(sent));
+            gave_up(conn, ended, Some("user_timeout")).stuck()
+        },
+    );
+}
+
+/// Nothing was sent but probes; `TCP_USER_TIMEOUT` decides only how many of
+/// them there are, and the sentence says so.
 #[test]
 fn a_user_timeout_ends_an_idle_connection_by_its_probes() {
-    cut_and_judge(
+    play_and_judge(
         |_| {},
         |cable, conn| {
             keep_alive(conn, 1, 100);
             conn.set_tcp(libc::TCP_USER_TIMEOUT, 1_500);
             let ((), cut) = timed(|| cable.cut());
             let ended = timed_out(cable, conn, cut);
-            gave_up(conn, ended, Some("user_timeout"))
+            gave_up(conn, ended, Some("keepalive"))
         },
     );
 }
 
 #[test]
 fn data_that_is_never_acknowledged_ends_it_by_retransmission_timeout() {
-    cut_and_judge(
+    play_and_judge(
         |cable| cable.left.set("tcp_retries2", "2"),
         |cable, conn| {
             let ((), cut) = timed(|| cable.cut());
