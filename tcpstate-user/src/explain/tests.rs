@@ -94,6 +94,7 @@ fn over(conn: ConnId, end: End) -> Connection {
         states: StateTimes::default(),
         totals: None,
         role: Role::None,
+        idle_ns: None,
         end,
         reset_reason: None,
         kernel_reason: None,
