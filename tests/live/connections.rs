@@ -7,6 +7,7 @@
 
 mod attempts;
 mod expected;
+mod explained;
 mod killed;
 mod orderly;
 mod orphans;

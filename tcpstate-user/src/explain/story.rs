@@ -90,6 +90,8 @@ pub(super) struct Story {
     process: Option<Process>,
     /// Its birth was seen.
     born: bool,
+    /// The first that is known of it: a handshake began before it was seen.
+    began: KtimeNs,
     first: Vec<Moment>,
     last: VecDeque<Moment>,
     omitted: u64,
@@ -111,6 +113,7 @@ impl Story {
             opened,
             process: change.origin,
             born: opened != Opened::Unknown,
+            began: change.at.min(change.conn.birth),
             first: Vec::new(),
             last: VecDeque::new(),
             omitted: 0,
@@ -127,6 +130,7 @@ impl Story {
             opened: open.opened,
             process: open.origin,
             born: false,
+            began: open.conn.birth,
             first: Vec::new(),
             last: VecDeque::new(),
             omitted: 0,
@@ -140,7 +144,7 @@ impl Story {
             self.tuple = change.tuple;
         }
         self.process = change.origin.or(self.process);
-        let since = change.at.since(change.conn.birth);
+        let since = change.at.since(self.began);
         let moment = Moment {
             at: change.at,
             since: match self.born {

@@ -158,6 +158,26 @@ fn a_timeline_tells_who_did_what_and_what_it_means() {
     assert_eq!(told.connections[0].opened, Opened::Connect);
 }
 
+/// The first line of a handshake is written when it is known when it began.
+#[test]
+fn a_handshake_counts_from_its_begin() {
+    let mut stories = asked(None, 10);
+    let it = conn(1_000);
+    let begun = Change {
+        at: KtimeNs(980 * MS),
+        ..change(it, 0, Listen, SynRecv)
+    };
+    stories.change(&begun);
+    stories.change(&change(it, 10, SynRecv, Established));
+    let told = explained(&stories);
+    let since: Vec<_> = told.connections[0]
+        .timeline
+        .iter()
+        .map(|it| it.since)
+        .collect();
+    assert_eq!(since, [Dwell::Exact(0), Dwell::Exact(30 * MS)]);
+}
+
 #[test]
 fn what_a_task_did_is_told_by_its_call() {
     let said = |call, cause, old, new| {
