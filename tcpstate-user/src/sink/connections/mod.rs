@@ -1,6 +1,8 @@
 //! Whole connections as bytes, one line for each.
 
 mod csv;
+#[cfg(test)]
+mod golden;
 mod json;
 
 use super::{Format, Style, table::connections as table};
