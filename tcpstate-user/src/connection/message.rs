@@ -41,7 +41,7 @@ pub fn message(it: &Connection) -> String {
             "{}, and {} never did{}: look there for CLOSE_WAIT",
             closed_first(it),
             peer(it),
-            within(it, TcpState::FinWait2)
+            time_in(it, TcpState::FinWait2, "within")
         ),
         End::EvictedLimit => format!(
             "{}; there was no room for its TIME_WAIT: net.ipv4.tcp_max_tw_buckets is too low",
@@ -54,10 +54,10 @@ pub fn message(it: &Connection) -> String {
         ),
         End::NetnsExit => "its network namespace went".into(),
         End::Abandoned => format!(
-            "{} before {} had answered{}",
+            "{}{} before {} had answered",
             did(it.closed_by, "gave it up").unwrap_or_else(|| "it was given up".into()),
-            peer(it),
-            within(it, TcpState::SynSent)
+            time_in(it, TcpState::SynSent, "after"),
+            peer(it)
         ),
         End::ListenerClosed => "the listener was closed before the handshake was done".into(),
         End::HandshakeFailed => "the handshake failed, and nothing tells why".into(),
@@ -193,11 +193,12 @@ fn unanswered(it: &Connection) -> String {
     let limit = limit.filter(|ms| *ms > 0);
     let limit = limit.map(|ms| human(u64::from(ms) * 1_000_000));
     if it.last == TcpState::SynSent {
-        let within = within(it, TcpState::SynSent);
+        let waited = |word| time_in(it, TcpState::SynSent, word);
         return match it.end {
-            End::Unreachable => format!("{peer} cannot be reached, says ICMP{within}"),
+            End::Unreachable => format!("{peer} cannot be reached, said ICMP{}", waited("after")),
             _ => format!(
-                "no answer to the SYN from {peer}{within}{again}: host down, or a firewall drops it"
+                "no answer to the SYN from {peer}{}{again}: host down, or a firewall drops it",
+                waited("within")
             ),
         };
     }
@@ -215,7 +216,7 @@ fn unanswered(it: &Connection) -> String {
             "{peer} acknowledged nothing for {limit} (TCP_USER_TIMEOUT){again}: it is gone, or the path to it"
         ),
         _ if it.end == End::Unreachable => {
-            format!("{peer} cannot be reached any more, says ICMP{again}")
+            format!("{peer} cannot be reached any more, said ICMP{again}")
         }
         _ => format!("{peer} acknowledged nothing{again}: it is gone, or the path to it"),
     }
@@ -225,37 +226,29 @@ impl Connection {
     /// From its begin to the first FIN, or to its end.
     fn lifetime_until_closed(&self) -> Dwell {
         let open = self.states.iter().filter(|(state, _)| !closes(*state));
-        let known = |dwell| match dwell {
-            Dwell::Exact(ns) => Some((ns, true)),
-            Dwell::AtLeast(ns) => Some((ns, false)),
-            Dwell::Unknown => None,
-        };
-        let open: Option<Vec<(u64, bool)>> = open.map(|(_, dwell)| known(dwell)).collect();
-        match open {
-            Some(all) if !all.is_empty() => {
-                let ns = all.iter().map(|(ns, _)| ns).sum();
-                match all.iter().all(|(_, exact)| *exact) {
-                    true => Dwell::Exact(ns),
-                    false => Dwell::AtLeast(ns),
-                }
-            }
-            _ => Dwell::Unknown,
+        let total = open.map(|(_, dwell)| dwell).try_fold(0, |sum: u64, dwell| {
+            let (Dwell::Exact(ns) | Dwell::AtLeast(ns)) = dwell else {
+                return None;
+            };
+            Some(sum.saturating_add(ns))
+        });
+        match (total, self.lifetime) {
+            (None | Some(0), _) => Dwell::Unknown,
+            (Some(ns), Dwell::Exact(_)) => Dwell::Exact(ns),
+            // A state may have been missed altogether.
+            (Some(ns), _) => Dwell::AtLeast(ns),
         }
     }
 }
 
+/// Who did it, by a call or by exiting.
 fn did(closer: Option<Closer>, what: &str) -> Option<String> {
     let closer = closer?;
-    let exit = match closer.call {
-        Call::Exit => " by exiting",
+    let exited = match closer.call {
+        Call::Exit => "exited and ",
         _ => "",
     };
-    let (verb, rest) = what.split_once(':').unwrap_or((what, ""));
-    let colon = if rest.is_empty() { "" } else { ":" };
-    Some(format!(
-        "{} {verb}{exit}{colon}{rest}",
-        process(&closer.process)
-    ))
+    Some(format!("{} {exited}{what}", process(&closer.process)))
 }
 
 fn by(closer: Option<Closer>) -> Option<String> {
@@ -292,10 +285,11 @@ fn when(it: &Connection) -> String {
     }
 }
 
-fn within(it: &Connection, state: TcpState) -> String {
+/// How long it was in `state`, with the word that says so.
+fn time_in(it: &Connection, state: TcpState, word: &str) -> String {
     match it.states.get(state) {
-        Some(Dwell::Exact(ns)) => format!(" within {}", human(ns)),
-        Some(Dwell::AtLeast(ns)) => format!(" within at least {}", human(ns)),
+        Some(Dwell::Exact(ns)) => format!(" {word} {}", human(ns)),
+        Some(Dwell::AtLeast(ns)) => format!(" {word} at least {}", human(ns)),
         _ => String::new(),
     }
 }

@@ -174,10 +174,14 @@ impl Underway {
 
 /// The time in all states, unless some of it is missing: then what passed at least.
 fn lifetime(states: &StateTimes, passed: u64) -> Dwell {
-    match states.total() {
-        Some(Dwell::Exact(ns)) => Dwell::Exact(ns),
-        Some(Dwell::AtLeast(ns)) => Dwell::AtLeast(ns.max(passed)),
-        Some(Dwell::Unknown) | None => Dwell::AtLeast(passed),
+    let at_least = match states.total() {
+        Some(Dwell::Exact(ns)) => return Dwell::Exact(ns),
+        Some(Dwell::AtLeast(ns)) => ns.max(passed),
+        Some(Dwell::Unknown) | None => passed,
+    };
+    match at_least {
+        0 => Dwell::Unknown,
+        ns => Dwell::AtLeast(ns),
     }
 }
 

@@ -8,7 +8,7 @@ mod tests;
 
 use serde::Serialize;
 
-use super::{Heading, Style, address, duration, json, name};
+use super::{Format, Heading, Style, address, connections, duration, json, name};
 use crate::{
     explain::{Explained, Explanation, Moment, Say},
     track::{Closer, Process},
@@ -89,7 +89,7 @@ pub(super) fn write(
     for it in told.connections.iter().take(most) {
         let mut connection = Vec::new();
         match &it.over {
-            Some(over) => super::connections::json::line(over, style, &mut connection),
+            Some(over) => connections::write(Format::Json, over, style, &mut connection),
             None => connection.extend_from_slice(b"null"),
         }
         let line = Line::of_nothing(heading, &ts, told, asked).with(it, style);

@@ -104,7 +104,17 @@ impl<W: Write> Sink<W> {
 
     /// As [`Self::new`], for whole connections.
     pub fn of_connections(format: Format, writer: W, color: bool, info: &SessionInfo) -> Self {
-        let mut sink = Self::with_zone(format, writer, color, info, TimeZone::system());
+        Self::of_connections_in(format, writer, color, info, TimeZone::system())
+    }
+
+    fn of_connections_in(
+        format: Format,
+        writer: W,
+        color: bool,
+        info: &SessionInfo,
+        zone: TimeZone,
+    ) -> Self {
+        let mut sink = Self::with_zone(format, writer, color, info, zone);
         sink.pending.clear();
         connections::head(format, info, &mut sink.pending);
         sink

@@ -64,7 +64,7 @@ struct By {
     side: &'static str,
 }
 
-pub(in crate::sink) fn line(it: &Connection, style: &mut Style, out: &mut Vec<u8>) {
+pub(super) fn line(it: &Connection, style: &mut Style, out: &mut Vec<u8>) {
     let (lifetime, lifetime_ns) = name::dwell(it.lifetime);
     let ts = text(|out| style.clock.at(it.at).write(out));
     let tuple = &it.tuple;

@@ -1,7 +1,9 @@
 //! Whole connections as bytes, one line for each.
 
 mod csv;
-pub(super) mod json;
+#[cfg(test)]
+mod golden;
+mod json;
 
 use super::{Format, Style, table::connections as table};
 use crate::{connection::Connection, session::SessionInfo};
