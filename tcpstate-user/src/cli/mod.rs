@@ -220,7 +220,7 @@ where
     let possible = match &command {
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
-        Command::Explain(explain) => explain.watch.filter.check(),
+        Command::Explain(explain) => explain.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),
