@@ -9,7 +9,7 @@ use super::{
     orderly::{first, second},
 };
 use crate::{
-    clock::{Interval, timed},
+    clock::{Interval, timed, wait_for},
     closing::PARKED,
     expect::step,
     net::{Conn, Listener, Side},
@@ -59,6 +59,46 @@ fn a_server_that_is_killed_has_closed_by_its_exit() {
     watching.judge(&both);
 }
 
+/// Waits until a process has so many sockets.
+fn wait_sockets(pid: u32, count: usize) {
+    let is_socket = |entry: std::io::Result<std::fs::DirEntry>| {
+        let link = std::fs::read_link(entry.ok()?.path()).ok()?;
+        link.to_str()?.starts_with("socket:").then_some(())
+    };
+    wait_for("the descriptors of the server", || {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        (entries.filter_map(is_socket).count() >= count).then_some(())
+    });
+}
+
+#[test]
+fn a_server_that_is_killed_with_data_unread_has_reset_it_by_its_exit() {
+    let inside = Netns::new();
+    let watching = Connections::inside(&inside);
+    let both = inside.enter(|| {
+        let server = Leaking::server("not-read");
+        let client = Conn::to(server.address());
+        let pid = u32::try_from(server.pid()).unwrap();
+        client.send(b"never read");
+        // Its listener and this connection.
+        wait_sockets(pid, 2);
+        let theirs = zoos_end(&server, &client).bytes(10, 0);
+        let ours = Expected::client(&client).bytes(0, 10);
+        let ((), killed) = timed(|| drop(server));
+        let heard = killed.until(client.reset());
+        [
+            theirs
+                .then([step("ESTABLISHED", "CLOSE", None, killed)])
+                .broken("reset_sent")
+                .by(closer(pid, "leak", "exit"))
+                .because("unread_data"),
+            ours.then([step("ESTABLISHED", "CLOSE", None, heard)])
+                .broken("reset_received"),
+        ]
+    });
+    watching.judge(&both);
+}
+
 /// The child has the only descriptor left.
 #[test]
 fn whoever_has_the_last_descriptor_is_named_and_not_who_opened_it() {
@@ -98,6 +138,7 @@ fn kill(side: &Side) -> (Closer, Interval) {
     let dport = format!(":{}", side.remote.port());
     let filter = ["-K", "-tn", "sport", "=", &sport, "dport", "=", &dport];
     let mut ss = std::process::Command::new("ss");
+    ss.stdout(std::process::Stdio::null());
     let (pid, when) = timed(|| {
         let mut child = ss.args(filter).spawn().unwrap_or_else(|error| {
             crate::process::missing("ss", "iproute2", &error);

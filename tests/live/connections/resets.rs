@@ -1,11 +1,13 @@
 //! Connections that end with a RST, and why it was sent.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use super::{
     Connections,
     expected::{Expected, own},
 };
 use crate::{
-    clock::Interval,
+    clock::{Interval, timed},
     expect::step,
     net::{Conn, Listener},
     ns::Netns,
@@ -157,6 +159,61 @@ fn an_abort_after_the_peers_fin_is_told_and_the_peer_was_first() {
         ]
     });
     watching.judge(&both);
+}
+
+/// `connect` to no address at all.
+fn disconnect(conn: &Conn) -> Interval {
+    let nowhere = libc::sockaddr {
+        sa_family: libc::sa_family_t::try_from(libc::AF_UNSPEC).unwrap(),
+        sa_data: [0; 14],
+    };
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).unwrap();
+    timed(|| {
+        // SAFETY: the address lives for the call and the length is its own.
+        let done = unsafe { libc::connect(conn.as_fd().as_raw_fd(), &raw const nowhere, length) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    })
+    .1
+}
+
+#[test]
+fn a_socket_that_is_disconnected_resets_its_peer() {
+    let inside = Netns::new();
+    let watching = Connections::inside(&inside);
+    let both = inside.enter(|| {
+        let (client, server) = Listener::on("127.0.0.1:0").pair();
+        let (ours, theirs) = (Expected::client(&client), Expected::server(&server));
+        let sent = disconnect(&client);
+        let heard = sent.until(server.reset());
+        [
+            ours.then([step("ESTABLISHED", "CLOSE", None, sent)])
+                .broken("reset_sent")
+                .by(own("connect"))
+                .because("disconnect"),
+            theirs
+                .then([step("ESTABLISHED", "CLOSE", None, heard)])
+                .broken("reset_received"),
+        ]
+    });
+    watching.judge(&both);
+}
+
+/// `TCP_REPAIR`: the peer is not told.
+#[test]
+fn a_socket_that_vanishes_was_dropped_by_its_process() {
+    let inside = Netns::new();
+    let watching = Connections::inside(&inside);
+    let (one, _server) = inside.enter(|| {
+        let (client, server) = Listener::on("127.0.0.1:0").pair();
+        let ours = Expected::client(&client);
+        let gone = client.vanish();
+        let ours = ours
+            .then([step("ESTABLISHED", "CLOSE", None, gone)])
+            .broken("dropped")
+            .by(own("close"));
+        (ours, server)
+    });
+    watching.judge(&[one]);
 }
 
 /// The connections of a listener's queue are nobody's yet; whoever closes the
