@@ -62,7 +62,7 @@ pub struct Lines {
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = value::state)]
     pub states: Vec<TcpState>,
     /// Lines with at least this time in the state that was left; connections
-    /// that were in some state for so long
+    /// that stayed in a state (with `--state`, in one of those) for so long
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub min_dwell: Option<Duration>,
 }

@@ -274,14 +274,18 @@ fn end_of_peer(it: &Connection) -> String {
 /// After which time it was closed, and whether it had been idle for long.
 fn when(it: &Connection) -> String {
     const IDLE_NS: u64 = 1_000_000_000;
-    let idle = match it.idle_ns {
-        Some(ns) if ns >= IDLE_NS => format!(", {} of them idle", human(ns)),
-        _ => String::new(),
+    let idle = it.idle_ns.filter(|ns| *ns >= IDLE_NS);
+    let (least, ns) = match it.lifetime_until_closed() {
+        Dwell::Exact(ns) => ("", ns),
+        Dwell::AtLeast(ns) => ("at least ", ns),
+        Dwell::Unknown => return String::new(),
     };
-    match it.lifetime_until_closed() {
-        Dwell::Exact(ns) => format!(" after {}{idle}", human(ns)),
-        Dwell::AtLeast(ns) => format!(" after at least {}{idle}", human(ns)),
-        Dwell::Unknown => String::new(),
+    let open = human(ns);
+    match idle {
+        // All but the handshake and one request.
+        Some(idle) if idle >= ns - ns / 100 => format!(" after {} idle", human(idle)),
+        Some(idle) => format!(" after {least}{open}, {} of them idle", human(idle)),
+        None => format!(" after {least}{open}"),
     }
 }
 

@@ -137,7 +137,12 @@ impl Underway {
             false => last.at,
         };
         let data = last.totals?.last_data?;
-        (data <= closed).then(|| closed.since(data))
+        // Ticks are longer than short connections.
+        let most = match self.opened {
+            Opened::Unknown => u64::MAX,
+            _ => closed.since(self.first),
+        };
+        (data <= closed).then(|| closed.since(data).min(most))
     }
 
     /// Keeps what is told of it for when its `TIME_WAIT` is over.

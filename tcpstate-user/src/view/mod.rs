@@ -103,16 +103,16 @@ impl Filter {
     }
 
     /// Whether a connection that is over was asked for: by its process, unless
-    /// nobody knows that, and by the states that it was in.
+    /// nobody knows that, and by a state that it was in for long enough.
     #[must_use]
     pub fn admits_connection(&self, it: &Connection) -> bool {
-        let mut states = it.states.iter().map(|(state, _)| state).chain([it.into]);
-        let mut lasts = it.states.iter().map(|(_, dwell)| dwell);
+        let wanted = |state| self.states == 0 || self.states & bit(state) != 0;
+        let mut stays = it.states.iter().filter(|(state, _)| wanted(*state));
         self.fits(it.family, it.netns, &it.tuple)
-            && (self.states == 0 || states.any(|state| self.states & bit(state) != 0))
-            && self
-                .min_dwell
-                .is_none_or(|least| lasts.any(|dwell| lasted(dwell, least)))
+            && match self.min_dwell {
+                Some(least) => stays.any(|(_, dwell)| lasted(dwell, least)),
+                None => wanted(it.into) || stays.next().is_some(),
+            }
             && self
                 .origins
                 .as_ref()
