@@ -196,7 +196,7 @@ fn what_a_task_did_is_told_by_its_call() {
     );
     assert_eq!(
         said(Call::Shutdown, Cause::Shutdown, CloseWait, LastAck),
-        "curl (42) shut down writing: closed from both sides, FIN sent"
+        "curl (42) shut down writing: FIN sent, and both sides have closed"
     );
     assert_eq!(
         said(Call::Close, Cause::ResetSent, Established, Close),

@@ -24,7 +24,7 @@ pub(super) fn meaning(change: &Change, origin: Option<&Process>, say: Say) -> St
         (SynSent, Established) => "the peer answered: connected".into(),
         (SynRecv, Established) => "the handshake is done: it waits to be accepted".into(),
         (_, FinWait1) => and(change, say, "FIN sent"),
-        (CloseWait, LastAck) => and(change, say, "closed from both sides, FIN sent"),
+        (CloseWait, LastAck) => and(change, say, "FIN sent, and both sides have closed"),
         (_, CloseWait) => "the peer closed: its FIN came".into(),
         (FinWait1, FinWait2) => "the peer acknowledged the FIN: it has not closed yet".into(),
         (FinWait1, Closing) => "the peer closed too, before it heard of our FIN".into(),
