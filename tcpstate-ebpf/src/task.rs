@@ -3,8 +3,19 @@
 //! Whether it has anything to do with the event is for the caller to know: in
 //! softirq context it is whoever was interrupted.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_comm};
-use tcpstate_common::record::Task;
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_get_current_comm,
+};
+use tcpstate_common::{record::Task, settings::ABSENT};
+
+use crate::{
+    maps::{OFFSETS, setting},
+    sock::read,
+};
+
+/// `PF_EXITING`, the same on Linux 5.10 to 7.3:
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1682>.
+const PF_EXITING: u32 = 0x4;
 
 /// Process, thread and name. A name that cannot be read is empty.
 #[inline(always)]
@@ -23,4 +34,12 @@ pub(crate) fn current() -> Task {
         tid: ids as u32,
         comm: comm.to_ne_bytes(),
     }
+}
+
+/// Whether it ends: its descriptors are closed for it.
+#[inline(always)]
+pub(crate) fn is_exiting() -> bool {
+    let flags = setting(&OFFSETS.task_struct_flags);
+    // SAFETY: the helper has no precondition.
+    flags != ABSENT && read::<u32>(unsafe { bpf_get_current_task() }, flags) & PF_EXITING != 0
 }

@@ -30,6 +30,7 @@ fn open(hooks: Option<Family>) -> Session {
         ring_bytes: 64 << 10,
         accept_by_syscall: true,
         capture: Some(Capture::default()),
+        last_looks: true,
         ..Request::default()
     };
     Session::open(&request).unwrap_or_else(|error| panic!("{hooks:?}: {error}"))

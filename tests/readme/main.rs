@@ -97,10 +97,17 @@ fn the_samples_in_readme_are_what_the_program_prints() {
     let leaks = |sample: &String| sample.contains("never_closed");
     let elsewhere = shown.extract_if(.., |sample| leaks(sample)).count();
     assert_eq!(elsewhere, 1);
-    for (view, shown) in ["trace", "dwell"].iter().zip(&shown) {
+    let samples = [
+        ("trace -D 8080", "sample"),
+        ("trace --connections -D 8080,8090", "connections"),
+        ("dwell -D 8080", "sample"),
+        ("explain 2315066e5969-fdb200", "connections"),
+    ];
+    for ((view, recording), shown) in samples.iter().zip(&shown) {
         let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))
-            .args([view, "-D", "8080", "--replay"])
-            .arg(repository().join("tests/readme/sample.tcpstate"))
+            .args(view.split(' '))
+            .arg("--replay")
+            .arg(repository().join(format!("tests/readme/{recording}.tcpstate")))
             .env("TZ", "UTC")
             .output()
             .unwrap();
@@ -112,7 +119,7 @@ fn the_samples_in_readme_are_what_the_program_prints() {
             "README's sample of {view} is out of date"
         );
     }
-    assert_eq!(shown.len(), 2, "a sample that nobody checks");
+    assert_eq!(shown.len(), samples.len(), "a sample that nobody checks");
 }
 
 #[test]

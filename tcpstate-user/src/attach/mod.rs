@@ -63,6 +63,9 @@ pub struct Request {
     pub hooks: Option<Family>,
     /// Whether the stacks of tasks that get a socket, or read its end, are captured.
     pub capture: Option<Capture>,
+    /// Whether each socket is looked at before it is over, and exit told from
+    /// close: what whole connections need, and plain transitions do not pay for.
+    pub last_looks: bool,
     /// Whether the kernel side logs.
     pub verbose: bool,
 }
@@ -115,6 +118,7 @@ impl Session {
             filter: &request.filter,
             ring_bytes: request.ring_bytes,
             capture: request.capture.map(|asked| asked.settings(&own)),
+            last_looks: request.last_looks,
             verbose: request.verbose,
         })?;
         let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
@@ -252,6 +256,7 @@ pub fn probe() -> Result<HookReport, AttachError> {
     let request = Request {
         accept_by_syscall: true,
         capture: Some(Capture::default()),
+        last_looks: true,
         ..Request::default()
     };
     Session::open_with(&request, Tried::All).map(|session| session.report)

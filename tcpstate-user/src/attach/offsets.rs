@@ -79,6 +79,24 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         task_struct_on_cpu: optional(sized(btf, "task_struct", "on_cpu", 4))?,
         task_struct_nvcsw: optional(sized(btf, "task_struct", "nvcsw", 8))?,
         task_struct_nivcsw: optional(sized(btf, "task_struct", "nivcsw", 8))?,
+        tcp_sock_bytes_received: optional(sized(btf, "tcp_sock", "bytes_received", 8))?,
+        tcp_sock_bytes_sent: optional(sized(btf, "tcp_sock", "bytes_sent", 8))?,
+        tcp_sock_bytes_retrans: optional(sized(btf, "tcp_sock", "bytes_retrans", 8))?,
+        tcp_sock_total_retrans: optional(sized(btf, "tcp_sock", "total_retrans", 4))?,
+        tcp_sock_linger2: optional(sized(btf, "tcp_sock", "linger2", 4))?,
+        inet_connection_sock_icsk_user_timeout: optional(connection_sock(
+            btf,
+            "icsk_user_timeout",
+            4,
+        ))?,
+        inet_connection_sock_icsk_probes_out: optional(connection_sock(btf, "icsk_probes_out", 1))?,
+        tcp_sock_lsndtime: optional(sized(btf, "tcp_sock", "lsndtime", 4))?,
+        inet_connection_sock_icsk_ack_lrcvtime: optional(connection_sock(
+            btf,
+            "icsk_ack.lrcvtime",
+            4,
+        ))?,
+        sock_sk_lingertime: optional(sized(btf, "sock", "sk_lingertime", 8))?,
     })
 }
 
@@ -86,6 +104,10 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
 pub(super) fn without_requests(btf: &Btf<'_>) -> Option<String> {
     let fields = rsk_timer(btf).and(skc_listener(btf)).and(snt_synack(btf));
     fields.err().map(|error| error.to_string())
+}
+
+fn connection_sock(btf: &Btf<'_>, path: &str, size: u32) -> Result<u32, BtfError> {
+    sized(btf, "inet_connection_sock", path, size)
 }
 
 fn rsk_timer(btf: &Btf<'_>) -> Result<Field, BtfError> {
@@ -191,6 +213,26 @@ mod tests {
         let offsets = offsets(&btf).unwrap();
         assert!((256..=264).contains(&offsets.tcp_request_sock_snt_synack));
         assert!(offsets.request_sock_rsk_timer > offsets.sock_common_skc_listener);
+    }
+
+    #[test]
+    fn the_running_kernel_has_what_a_last_look_reads() {
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let offsets = offsets(&Btf::parse(&bytes).unwrap()).unwrap();
+        let all = [
+            offsets.tcp_sock_bytes_received,
+            offsets.tcp_sock_bytes_sent,
+            offsets.tcp_sock_bytes_retrans,
+            offsets.tcp_sock_total_retrans,
+            offsets.tcp_sock_linger2,
+            offsets.inet_connection_sock_icsk_user_timeout,
+            offsets.inet_connection_sock_icsk_probes_out,
+            offsets.sock_sk_lingertime,
+            offsets.tcp_sock_lsndtime,
+            offsets.inet_connection_sock_icsk_ack_lrcvtime,
+            offsets.task_struct_flags,
+        ];
+        assert!(!all.contains(&ABSENT), "{all:?}");
     }
 
     #[test]

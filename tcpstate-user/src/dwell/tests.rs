@@ -51,6 +51,8 @@ fn change(old: TcpState, dwell: Dwell) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 

@@ -125,6 +125,9 @@ impl Live {
             }
             if self.inspect()? {
                 self.pipeline.report(ktime_now())?;
+                if self.pipeline.is_done() {
+                    break;
+                }
             }
         }
         self.prepare();

@@ -2,8 +2,10 @@
 //! session's bytes go through the stages, and how it ended becomes a status.
 
 mod begin;
+mod connections;
 mod dwell;
 mod examine;
+mod explain;
 mod info;
 mod leaks;
 mod live;
@@ -19,13 +21,16 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Result;
 
 use self::{
     begin::Begun,
+    connections::Gathering,
     dwell::DwellReport,
+    explain::ExplainReport,
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -35,7 +40,9 @@ use self::{
 use crate::{
     attach::{AttachError, Capture, Request},
     cli::{self, Command, FilterSpec, ResolveError},
+    connection::{Connections, Told},
     dwell::Dwells,
+    explain::Stories,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -52,6 +59,9 @@ const USAGE: u8 = 2;
 const INSUFFICIENT: u8 = 3;
 /// Finished, but records were lost.
 const LOST: u8 = 4;
+
+/// How soon `explain` notices that what it waits for is over.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Runs the program; `args` begin with its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -85,6 +95,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Explain(asked) => explain(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -92,18 +103,29 @@ fn execute(command: Command) -> Result<u8> {
 
 fn trace(asked: &cli::Trace) -> Result<u8> {
     let spec = asked.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let detail = Detail {
+        capture: None,
+        last_looks: asked.connections.is_some(),
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
-        let sink = Sink::new(asked.output, out, color, info);
-        View::Lines(Filter::new(&spec), sink)
+        let filter = Filter::new(&spec);
+        match asked.connections {
+            None => View::Lines(filter, Sink::new(asked.output, out, color, info)),
+            Some(told) => {
+                let sink = Sink::of_connections(asked.output, out, color, info);
+                let all = Gathering::new(told, filter, sink, info, follows(info));
+                View::Connections(Box::new(all))
+            }
+        }
     })?;
     Ok(account(&end, asked.output == Format::Json))
 }
 
 fn dwell(asked: &cli::Dwell) -> Result<u8> {
     let spec = asked.watch.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let end = watch(&asked.watch, &spec, Detail::default(), |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
         let report = DwellReport {
@@ -111,6 +133,29 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn explain(asked: &cli::Explain) -> Result<u8> {
+    let spec = asked.watch.resolve()?;
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let most = Limits::default().max_sockets;
+        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), most);
+        let report = ExplainReport {
+            stories: Stories::new(asked.which, sink::explain::SAY, connections),
+            asked: asked.which.map(|which| which.to_string()),
+            most: asked.most,
+            done: false,
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), BETWEEN_LOOKS)
     })?;
     Ok(account(&end, asked.output == ReportFormat::Json))
 }
@@ -123,7 +168,11 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
         slice_bytes: asked.stack_bytes,
         ..Capture::default()
     };
-    let mut session = open(&asked.live, &spec, Some(capture))?;
+    let detail = Detail {
+        capture: Some(capture),
+        last_looks: false,
+    };
+    let mut session = open(&asked.live, &spec, detail)?;
     let walker = session.take_thread_walker();
     let info = session_info(&session);
     let out = io::stdout();
@@ -157,6 +206,7 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
 fn watch(
     asked: &cli::Watch,
     spec: &FilterSpec,
+    detail: Detail,
     view: impl FnOnce(&SessionInfo) -> View,
 ) -> Result<EndInfo> {
     if let Some(path) = &asked.replay {
@@ -164,7 +214,7 @@ fn watch(
         let pipeline = Pipeline::new(tracker(reader.info()), view(reader.info()));
         return replay::replay(reader, pipeline, path);
     }
-    let session = open(&asked.live, spec, None)?;
+    let session = open(&asked.live, spec, detail)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), view(&info));
     run(&asked.live, session, pipeline, None)
@@ -173,7 +223,12 @@ fn watch(
 fn record(asked: &cli::Record) -> Result<u8> {
     let spec = asked.resolve()?;
     let file = Output::create(&asked.output)?;
-    let session = open(&asked.live, &spec, None)?;
+    // Whoever replays it may ask for anything.
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let session = open(&asked.live, &spec, detail)?;
     let info = session_info(&session);
     let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
@@ -208,7 +263,14 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
     Ok(if report.can_trace() { 0 } else { INSUFFICIENT })
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Begun> {
+/// What a view needs that others do not pay for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Detail {
+    capture: Option<Capture>,
+    last_looks: bool,
+}
+
+fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Begun> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
@@ -219,7 +281,8 @@ fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
-        capture,
+        capture: detail.capture,
+        last_looks: detail.last_looks,
         verbose: live.verbose,
     })?)
 }

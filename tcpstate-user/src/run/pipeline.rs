@@ -100,6 +100,9 @@ impl Pipeline {
     pub(super) fn settle(&mut self, now: KtimeNs) {
         self.tracker.settle(now, &mut self.changes);
         self.write_changes();
+        if self.broken.is_ok() {
+            self.broken = self.view.settle(now, &self.tracker);
+        }
     }
 
     /// As [`Self::settle`], for records out of a file, by their own clock: they
@@ -148,6 +151,11 @@ impl Pipeline {
         self.view.interval()
     }
 
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        self.view.is_done()
+    }
+
     /// Which sockets have to be inspected before [`Self::report`].
     pub(super) fn prepare(&mut self, now: KtimeNs, wanted: &mut Vec<SockAddr64>) {
         let began = self.began.unwrap_or(now);
@@ -190,6 +198,12 @@ impl Pipeline {
         if overflowed > 0 {
             complain(&format!(
                 "{overflowed} changes of connections whose process was not known yet are missing"
+            ));
+        }
+        let dropped = self.view.dropped();
+        if dropped > 0 {
+            complain(&format!(
+                "{dropped} connections are missing: there were too many at a time"
             ));
         }
         self.report_at(now, true)?;

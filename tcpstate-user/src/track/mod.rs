@@ -27,6 +27,7 @@ mod change;
 mod entry;
 mod hearsay;
 mod hold;
+mod last;
 mod minisocket;
 mod nameless;
 mod open;
@@ -41,11 +42,12 @@ mod tuple;
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
 use self::{
-    entry::Generation, hearsay::Told, hold::Holds, minisocket::Minisockets, request::Requests,
-    sweep::Walk, table::Table,
+    entry::Generation, hearsay::Told, hold::Holds, last::Lasts, minisocket::Minisockets,
+    request::Requests, sweep::Walk, table::Table,
 };
 
-pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
+pub use change::{Call, Cause, Change, Closer, ConnId, Dwell, Opened, Process};
+pub use last::{Sent, Totals};
 pub use nameless::stand_in;
 pub use open::Open;
 
@@ -126,6 +128,7 @@ pub struct Tracker {
     minisockets: Minisockets,
     requests: Requests,
     holds: Holds,
+    lasts: Lasts,
     walk: Option<Walk>,
     /// Gaps so far.
     generation: Generation,
@@ -145,6 +148,7 @@ impl Tracker {
             minisockets: Minisockets::default(),
             requests: Requests::default(),
             holds: Holds::default(),
+            lasts: Lasts::default(),
             walk: None,
             generation: Generation(0),
             repaired: Generation(0),
@@ -156,6 +160,12 @@ impl Tracker {
     /// Takes one record and appends the changes that are complete by it. They
     /// are in order for each connection, not across connections.
     pub fn apply(&mut self, record: &Record, out: &mut Vec<Change>) {
+        let first = out.len();
+        self.take(record, out);
+        self.lasts.stamp(&mut out[first..]);
+    }
+
+    fn take(&mut self, record: &Record, out: &mut Vec<Change>) {
         let at = record.at;
         match &record.event {
             Event::Sweep(phase) => return self.sweep(at, *phase),
@@ -174,6 +184,7 @@ impl Tracker {
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Request(event) => self.request(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
+            Event::LastLook(look) => self.lasts.look(at, look),
             Event::Sweep(_) | Event::Inspection(_) | Event::Stack(_) => {}
         }
     }
@@ -196,6 +207,7 @@ impl Tracker {
     /// the records' clock from before the ring was found empty: every record
     /// reserved until then has been applied.
     pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        let first = out.len();
         self.settle_resets(now, out);
         self.settle_minisockets(now, out);
         self.settle_requests(now, out);
@@ -206,6 +218,7 @@ impl Tracker {
             self.write_held(key, out);
         }
         self.settle_walk(now, out);
+        self.lasts.stamp(&mut out[first..]);
     }
 
     /// Writes every line that still waits: no more records come.

@@ -71,6 +71,7 @@ impl Tracker {
             && matches!(held.wait, Wait::Reset { .. })
             && held.generation == self.generation
         {
+            self.lasts.reset(held.line.conn, event);
             let ending = Ending::Reset(event.reason);
             out.extend(end_line(held.line, ending, &mut self.counters));
             if let Some(key) = entry.held.take() {

@@ -154,7 +154,8 @@ fn relate(
     if is_birth(event) || entry.is_other(at, event, generation) {
         // Only a socket that says so itself: the end of another one at this
         // address may have been missed.
-        let again = entry.state == TcpState::Close && event.how.has(how::REUSED);
+        let opens = event.old == TcpState::Close;
+        let again = opens && entry.state == TcpState::Close && event.how.has(how::REUSED);
         count_start(entry, event, overtaken, counters);
         return Relation::Starts(if again {
             entry.dwell(at, generation)

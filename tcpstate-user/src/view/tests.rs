@@ -37,6 +37,8 @@ fn change(conn: u64, old: TcpState, new: TcpState) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 

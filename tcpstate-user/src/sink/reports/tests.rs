@@ -49,6 +49,8 @@ fn stay(state: TcpState, dwell: Dwell) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 

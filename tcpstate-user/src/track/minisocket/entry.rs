@@ -205,6 +205,8 @@ impl Minisocket {
             cause: None,
             reset_reason: None,
             rearmed: self.rearmed,
+            closer: None,
+            totals: None,
         }
     }
 
