@@ -18,6 +18,8 @@
 //! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`counters`] | what the kernel counts itself | `/proc/net` | [`counters::Reading`] |
+//! | [`health`] | whether TCP is well, per interval | [`track::Change`], [`counters::Reading`] | [`health::Line`] |
 //! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
@@ -27,9 +29,11 @@
 
 pub mod attach;
 pub mod cli;
+pub mod counters;
 pub mod decode;
 pub mod doctor;
 pub mod dwell;
+pub mod health;
 pub mod holders;
 pub mod leak;
 pub mod run;

@@ -6,6 +6,7 @@
 
 mod dwell;
 mod filter;
+mod health;
 mod leaks;
 mod resolve;
 mod value;
@@ -21,6 +22,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind
 pub use dwell::Dwell;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
+pub use health::Health;
 pub use leaks::{Leaking, Leaks};
 pub use resolve::ResolveError;
 pub use watch::Watch;
@@ -59,6 +61,8 @@ pub enum Command {
     Leaks(Leaks),
     /// How long sockets stay in each state
     Dwell(Dwell),
+    /// Whether TCP is well: opens, failures, resets, retransmissions, per interval
+    Health(Health),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -200,6 +204,7 @@ where
     let possible = match &command {
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
+        Command::Health(health) => health.watch.filter.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),

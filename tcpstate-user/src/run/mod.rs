@@ -3,6 +3,7 @@
 
 mod dwell;
 mod examine;
+mod health;
 mod info;
 mod leaks;
 mod live;
@@ -16,7 +17,7 @@ mod view;
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
 };
 
@@ -24,6 +25,7 @@ use anyhow::Result;
 
 use self::{
     dwell::DwellReport,
+    health::HealthReport,
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -34,6 +36,7 @@ use crate::{
     attach::{AttachError, Capture, Request, Session},
     cli::{self, Command, FilterSpec, ResolveError},
     dwell::Dwells,
+    health::Health,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -83,6 +86,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Health(asked) => health(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -106,6 +110,28 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
         let color = asked.watch.color.for_output(&out);
         let report = DwellReport {
             dwells: Dwells::new(&asked.by, &asked.states, follows(info)),
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn health(asked: &cli::Health) -> Result<u8> {
+    let asked_of = health::of_one_namespace(&asked.watch);
+    let spec = asked_of.resolve()?;
+    let counters = health::counters(&asked_of, &spec)?;
+    let end = watch(&asked_of, &spec, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let report = HealthReport {
+            health: Health::default(),
+            scope: health::scope(&spec, counters.is_none(), info),
+            counters,
+            follows: follows(info),
+            spec: spec.clone(),
+            repeats: out.is_terminal(),
+            rows: None,
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)

@@ -18,7 +18,10 @@ mod walk;
 
 use std::{fs::File, io, thread};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fd::OwnedFd,
+    time::{ClockId, clock_gettime},
+};
 use tcpstate_common::record::{Header, Sweep, kind, sweep as phase, words_of};
 use zerocopy::IntoBytes as _;
 
@@ -80,6 +83,18 @@ pub fn sweep(iterator: Option<&mut OpenIterator<'_>>, out: &mut Vec<u8>) -> Swee
     let complete = report.failed.is_empty();
     bracket(if complete { phase::END } else { phase::FAILED }, out);
     report
+}
+
+/// The network namespace with this inode number, as an open file that `setns`
+/// takes, if a process is in it or it is mounted somewhere.
+pub(crate) fn network_namespace(inode: u64) -> Option<OwnedFd> {
+    let mut found = None;
+    namespaces::visit(&mut |namespace| {
+        if namespace.inode == inode {
+            found = Some(namespace.file);
+        }
+    });
+    found
 }
 
 fn nothing(reason: String) -> SweepReport {

@@ -11,6 +11,7 @@ mod digits;
 mod duration;
 mod dwell;
 pub mod folded;
+pub mod health;
 mod json;
 pub mod leaks;
 mod name;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{
-    ReportFormat, Style, dwell, json,
+    ReportFormat, Style, dwell, health, json,
     leaks::{self, Told},
     table,
 };
@@ -128,6 +128,32 @@ impl<W: Write> Reports<W> {
             }
         }
         self.again = true;
+        self.flush()
+    }
+
+    /// Writes what stands before the first line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health_head(&mut self, scope: &health::Scope) -> io::Result<()> {
+        if self.format == ReportFormat::Table {
+            table::health::head(scope, &mut self.pending);
+        }
+        self.flush()
+    }
+
+    /// Writes a line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health(&mut self, told: &health::Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => table::health::write(told, &mut self.style, out),
+            ReportFormat::Json => health::write(told, &mut self.style, out),
+        }
         self.flush()
     }
 

@@ -5,6 +5,7 @@
 
 pub(super) mod dwell;
 mod grid;
+pub(super) mod health;
 mod notes;
 mod row;
 pub(super) mod wide;
