@@ -221,10 +221,10 @@ impl Gauge {
             Self::Orphans => "orphans",
             Self::TimeWait => "timewait",
             Self::Allocated => "allocated",
-            Self::MemoryPages => "memory_pages",
+            Self::MemoryPages => "memory_bytes",
             Self::MaxTimeWait => "timewait_max",
             Self::MaxOrphans => "orphans_max",
-            Self::PressurePages => "memory_pressure_pages",
+            Self::PressurePages => "memory_pressure_bytes",
         }
     }
 }

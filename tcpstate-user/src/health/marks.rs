@@ -207,7 +207,8 @@ fn overflow(line: &Line) -> Option<String> {
 
 fn dropped(line: &Line) -> Option<String> {
     let overflows = line.count(Counter::ListenOverflows).unwrap_or(0);
-    let others = any(line, Counter::ListenDrops)?.saturating_sub(overflows);
+    let drops = line.count(Counter::ListenDrops).unwrap_or(0);
+    let others = drops.saturating_sub(overflows);
     let queue = any(line, Counter::ReqQFullDrop);
     let cookies = any(line, Counter::ReqQFullDoCookies);
     let is_any = others > 0 || queue.is_some() || cookies.is_some();

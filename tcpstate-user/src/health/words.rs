@@ -126,7 +126,7 @@ pub(super) fn orphans_grow(then: u64, now: u64) -> String {
 
 pub(super) fn retransmitted(again: u64, sent: u64, share: f64) -> String {
     format!(
-        "{:.1} % of the segments were sent again ({again} of {sent}): packets are lost, or late",
+        "{:.2} % of the segments were sent again ({again} of {sent}): packets are lost, or late",
         share * 100.0
     )
 }

@@ -22,7 +22,10 @@
 //! | `events_filtered` | a filter applies to `events`, `processes` and `sockets`; the counters know none |
 //! | `processes`, `others` | whose these events were: the ten busiest, and all others together |
 //! | `marks` | what is out of the ordinary: `mark`, `message`, and the command that tells more, `next` |
-//! | `absent` | field to reason |
+//! | `absent` | field to reason; a share is also `null` when no segment was sent |
+
+#[cfg(test)]
+mod golden;
 
 use std::collections::BTreeMap;
 
@@ -201,7 +204,7 @@ fn object<'a>(told: &Told<'a>, ts: &'a str) -> Object<'a> {
                 next: mark.next,
             })
             .collect(),
-        absent: absent(line),
+        absent: absent(line, scope),
     }
 }
 
@@ -257,10 +260,21 @@ fn did_by(tally: &Tally, scope: &Scope) -> Did {
     }
 }
 
-fn absent(line: &Line) -> BTreeMap<&'static str, String> {
+/// Why something is `null`, by its name.
+fn absent(line: &Line, scope: &Scope) -> BTreeMap<&'static str, String> {
     let counters = Counter::ALL.map(|counter| (counter.name(), line.count(counter)));
     let gauges = Gauge::ALL.map(|gauge| (gauge.name(), line.reading.gauge(gauge)));
     let all = counters.into_iter().chain(gauges);
-    all.filter_map(|(name, value)| Some((name, value.err()?.to_string())))
-        .collect()
+    let numbers = all.filter_map(|(name, value)| Some((name, value.err()?.to_string())));
+    let states = TcpState::ALL.into_iter().filter_map(|state| {
+        let why = match state {
+            TcpState::SynRecv => "nothing tells of a request before it ends",
+            _ => "no hook tells when minisockets begin and end",
+        };
+        let is_absent = line.sockets.of(state).is_none();
+        is_absent.then(|| (state.name(), why.to_owned()))
+    });
+    let why = "no hook tells of accept, or not whether it passes the filter";
+    let accepts = (!scope.has_accepts).then(|| ("accepted", why.to_owned()));
+    numbers.chain(states).chain(accepts).collect()
 }

@@ -219,8 +219,8 @@ fn short(number: f64) -> String {
 
 fn size(bytes: u64) -> String {
     match bytes {
-        0..0x0028_0000 => format!("{}K", bytes >> 10),
-        0x0028_0000..0x0002_8000_0000 => format!("{}M", bytes >> 20),
+        0..0x00a0_0000 => format!("{}K", bytes >> 10),
+        0x00a0_0000..0x0002_8000_0000 => format!("{}M", bytes >> 20),
         _ => format!("{}G", bytes >> 30),
     }
 }
