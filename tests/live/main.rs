@@ -17,6 +17,7 @@
 //! | `redis-server`, `redis-benchmark` | `leaks` | redis-server, redis-tools |
 //! | `rustc` | `leaks` | comes with cargo |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `sar`, `sadf` | `health` | sysstat |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -53,6 +54,7 @@ mod dwell;
 mod existing;
 mod filters;
 mod flood;
+mod health;
 mod hostile;
 mod kernel;
 mod leaks;

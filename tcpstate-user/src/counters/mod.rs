@@ -26,6 +26,7 @@ use std::{
 use rustix::{
     fd::{AsFd as _, AsRawFd as _, OwnedFd},
     fs::{Mode, OFlags, fstat, open},
+    io::Errno,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
@@ -97,19 +98,23 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// When the namespace cannot be found or entered. A single file that is not
-    /// there is no error: what it would tell is absent from every reading.
+    /// When the namespace cannot be found. A single file that is not there, or a
+    /// namespace that may not be entered, is no error: what it would tell is absent from every reading.
     pub fn open(wanted: &Wanted) -> io::Result<Self> {
         thread::scope(|scope| {
             let find = || {
                 // A thread in another namespace has other sysctls.
                 let of_host = Source::ALL.map(|it| it.is_of_host().then(|| place(it)));
-                enter(wanted)?;
+                let denied = enter(wanted)?;
+                let of_namespace = |source| match denied {
+                    Some(errno) => Err(Absent::Unreadable(errno)),
+                    None => place(source),
+                };
                 let mut places = of_host.into_iter().zip(Source::ALL);
                 Ok(Self {
                     places: std::array::from_fn(|_| match places.next() {
                         Some((Some(found), _)) => found,
-                        Some((None, source)) => place(source),
+                        Some((None, source)) => of_namespace(source),
                         None => Err(Absent::NoField),
                     }),
                 })
@@ -180,15 +185,16 @@ impl Counters {
     }
 }
 
-/// Leads the calling thread into the namespace.
-fn enter(wanted: &Wanted) -> io::Result<()> {
+/// Leads the calling thread into the namespace. Gives the `errno` where it may not:
+/// events need another privilege than that, and can be told all the same.
+fn enter(wanted: &Wanted) -> io::Result<Option<i32>> {
     let file = match wanted {
-        Wanted::Own => return Ok(()),
+        Wanted::Own => return Ok(None),
         Wanted::File(path) => open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
         Wanted::Inode(inode) => {
             let own = fstat(File::open("/proc/thread-self/ns/net")?)?.st_ino;
             if own == u64::from(*inode) {
-                return Ok(());
+                return Ok(None);
             }
             seed::network_namespace(u64::from(*inode)).ok_or_else(|| {
                 io::Error::new(
@@ -198,14 +204,17 @@ fn enter(wanted: &Wanted) -> io::Result<()> {
             })?
         }
     };
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-    Ok(())
+    match move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)) {
+        Ok(()) => Ok(None),
+        Err(errno @ (Errno::PERM | Errno::ACCESS)) => Ok(Some(errno.raw_os_error())),
+        Err(other) => Err(other.into()),
+    }
 }
 
 fn place(source: Source) -> Result<OwnedFd, Absent> {
     let path = Path::new(source.path());
     open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match errno {
-        rustix::io::Errno::NOENT => Absent::NoField,
+        Errno::NOENT => Absent::NoField,
         other => Absent::Unreadable(other.raw_os_error()),
     })
 }

@@ -25,8 +25,33 @@ use crate::{
     track::{Change, Follows, Process},
 };
 
-/// Rows between two lines of titles on a terminal.
-const PAGE: usize = 20;
+/// When the titles of the columns come again.
+pub(super) struct Page {
+    /// Somebody sees only the last rows.
+    is_repeated: bool,
+    /// Rows since the last titles, if there have been any.
+    rows: Option<usize>,
+}
+
+impl Page {
+    /// Rows between two lines of titles on a terminal.
+    const ROWS: usize = 20;
+
+    pub(super) const fn new(is_terminal: bool) -> Self {
+        Self {
+            is_repeated: is_terminal,
+            rows: None,
+        }
+    }
+
+    /// Whether titles come before the next `rows`.
+    fn wants_head(&mut self, rows: usize) -> bool {
+        let since = self.rows;
+        let since = since.filter(|since| !self.is_repeated || *since < Self::ROWS);
+        self.rows = Some(since.unwrap_or(0) + rows);
+        since.is_none()
+    }
+}
 
 /// The session so far, and where its lines go.
 pub(super) struct HealthReport<W> {
@@ -38,10 +63,7 @@ pub(super) struct HealthReport<W> {
     /// Whose `accept` counts.
     pub(super) spec: FilterSpec,
     pub(super) sink: Reports<W>,
-    /// Whether titles are repeated: somebody sees only the last rows.
-    pub(super) repeats: bool,
-    /// Rows since the last titles, if there have been any.
-    pub(super) rows: Option<usize>,
+    pub(super) page: Page,
 }
 
 /// What was asked, of one network namespace: the own one, if none was named. A
@@ -131,7 +153,7 @@ impl<W: Write> Report for HealthReport<W> {
             }
         });
         let line = self.health.line((now.began, now.at), census, now.last);
-        let with_head = self.wants_head(1 + line.marks.len());
+        let with_head = self.page.wants_head(1 + line.marks.len());
         self.sink.health(&Told {
             line: &line,
             scope: &self.scope,
@@ -144,19 +166,63 @@ impl<W: Write> Report for HealthReport<W> {
     }
 }
 
-impl<W> HealthReport<W> {
-    /// Whether titles come before the next `rows`.
-    fn wants_head(&mut self, rows: usize) -> bool {
-        let since = self.rows.filter(|since| !self.repeats || *since < PAGE);
-        self.rows = Some(since.unwrap_or(0) + rows);
-        since.is_none()
-    }
-}
-
 /// Whether a process is one of those asked for.
 fn is_asked(spec: &FilterSpec, process: &Process) -> bool {
     let end = process.comm.iter().position(|byte| *byte == 0);
     let comm = &process.comm[..end.unwrap_or(process.comm.len())];
     (spec.pids.is_empty() || spec.pids.contains(&process.pid))
         && (spec.comms.is_empty() || spec.comms.iter().any(|wanted| wanted == comm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Page, scope};
+    use crate::{cli::FilterSpec, session::SessionInfo};
+
+    #[test]
+    fn titles_come_again_on_a_terminal_only() {
+        let titles = |is_terminal| {
+            let mut page = Page::new(is_terminal);
+            let heads = (0..60).filter(|_| page.wants_head(1));
+            heads.collect::<Vec<_>>()
+        };
+        assert_eq!(titles(true), [0, 20, 40]);
+        assert_eq!(titles(false), [0]);
+        let mut page = Page::new(true);
+        assert!(page.wants_head(1 + 30), "marks are rows too");
+        assert!(page.wants_head(1));
+    }
+
+    #[test]
+    fn accepts_are_told_of_what_they_are_known_to_belong_to() {
+        let hook = Some("fexit inet_csk_accept".to_owned());
+        let info = SessionInfo {
+            hooks: [("accepted".to_owned(), hook)].into(),
+            ..SessionInfo::default()
+        };
+        let own = FilterSpec {
+            netns: Some(1),
+            ..FilterSpec::default()
+        };
+        let ours = FilterSpec {
+            pids: vec![1],
+            ..FilterSpec::default()
+        };
+        let port = FilterSpec {
+            lports: vec![80],
+            ..FilterSpec::default()
+        };
+        let told = |spec, is_replay| {
+            let scope = scope(spec, is_replay, &info);
+            (scope.is_filtered, scope.has_accepts)
+        };
+        assert_eq!(told(&own, false), (false, true));
+        assert_eq!(told(&ours, false), (true, true));
+        assert_eq!(told(&port, false), (true, true));
+        assert_eq!(told(&port, true), (true, false));
+        assert_eq!(told(&own, true), (false, false));
+        assert_eq!(told(&ours, true), (true, true));
+        let blind = SessionInfo::default();
+        assert!(!scope(&own, false, &blind).has_accepts);
+    }
 }

@@ -25,7 +25,7 @@ use anyhow::Result;
 
 use self::{
     dwell::DwellReport,
-    health::HealthReport,
+    health::{HealthReport, Page},
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -130,8 +130,7 @@ fn health(asked: &cli::Health) -> Result<u8> {
             counters,
             follows: follows(info),
             spec: spec.clone(),
-            repeats: out.is_terminal(),
-            rows: None,
+            page: Page::new(out.is_terminal()),
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)
