@@ -1,6 +1,7 @@
 //! `tcpstate health` against the kernel's own text, the test's own counts, and `sar`.
 
 mod counts;
+mod deeds;
 mod sar;
 mod views;
 

@@ -5,14 +5,18 @@
 //! `tcp_minisocks.c` and `tcp.c` beside it:
 //!
 //! - `ActiveOpens`: `tcp_connect` has sent a SYN. A `connect` that finds no port
-//!   enters `SYN_SENT` too and sends none.
+//!   enters `SYN_SENT` too and sends none. Nor does one that is to carry data
+//!   (`TCP_FASTOPEN_CONNECT`) until it is given some: closed before, it is a connect
+//!   here and none for the kernel.
 //! - `PassiveOpens`: `tcp_create_openreq_child` has made a socket out of a
 //!   request. A handshake that fails before that is not counted, a connection
 //!   that nobody accepts is.
 //! - `AttemptFails`: `tcp_done` of a socket in `SYN_SENT` or `SYN_RECV`, and a
 //!   request that gets a RST. Not when the application gives up: `close` and
 //!   `connect(AF_UNSPEC)` do not come through `tcp_done`. Not a `connect` that
-//!   finds no port either, nor a request that runs out.
+//!   finds no port either, nor a request that runs out. A request that gets a
+//!   second SYN within its window is counted by the kernel and not here: events
+//!   do not tell it from one that finds the accept queue full.
 //! - `EstabResets`: `ESTABLISHED` or `CLOSE_WAIT` to `CLOSE`, whoever did it: a
 //!   RST from the peer, but also our own for `SO_LINGER` or unread data, a
 //!   timeout, `ss -K`. A RST in a state after our FIN is none.
