@@ -26,6 +26,8 @@
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod sample;
 
 use std::collections::BTreeMap;
 
