@@ -196,12 +196,12 @@ fn enter(wanted: &Wanted) -> io::Result<Option<i32>> {
             if own == u64::from(*inode) {
                 return Ok(None);
             }
-            seed::network_namespace(u64::from(*inode)).ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "no process is in it, and it is mounted nowhere",
-                )
-            })?
+            match seed::network_namespace(u64::from(*inode)) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Ok(error.raw_os_error());
+                }
+                found => found?,
+            }
         }
     };
     match move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)) {

@@ -99,7 +99,6 @@ fn a_namespace_that_nobody_is_in_cannot_be_opened() {
 
 /// Needs the privilege to make a namespace, and says so where there is none.
 #[test]
-#[expect(clippy::print_stdout, reason = "said with the test")]
 fn a_namespace_is_not_kept_by_being_read_and_its_end_is_noticed() {
     let (tell, inode) = std::sync::mpsc::channel();
     let (stay, leave) = std::sync::mpsc::channel::<()>();

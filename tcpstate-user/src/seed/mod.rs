@@ -86,15 +86,25 @@ pub fn sweep(iterator: Option<&mut OpenIterator<'_>>, out: &mut Vec<u8>) -> Swee
 }
 
 /// The network namespace with this inode number, as an open file that `setns`
-/// takes, if a process is in it or it is mounted somewhere.
-pub(crate) fn network_namespace(inode: u64) -> Option<OwnedFd> {
+/// takes.
+///
+/// # Errors
+///
+/// Not found: no process is in it, and it is mounted nowhere. Permission denied:
+/// that is not certain, for not everything could be looked at.
+pub(crate) fn network_namespace(inode: u64) -> io::Result<OwnedFd> {
     let mut found = None;
-    namespaces::visit(&mut |namespace| {
+    let failed = namespaces::visit(&mut |namespace| {
         if namespace.inode == inode {
             found = Some(namespace.file);
         }
     });
-    found
+    let reason = "no process is in it, and it is mounted nowhere";
+    let missing = match failed.is_empty() {
+        true => io::Error::new(io::ErrorKind::NotFound, reason),
+        false => io::Error::from_raw_os_error(libc::EACCES),
+    };
+    found.ok_or(missing)
 }
 
 fn nothing(reason: String) -> SweepReport {
