@@ -18,6 +18,7 @@
 //! | `rustc` | `leaks` | comes with cargo |
 //! | `nginx`, `curl` | `programs`, `connections` | nginx-light, curl |
 //! | `haproxy` | `connections` | haproxy |
+//! | `sar`, `sadf` | `health` | sysstat |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -55,6 +56,7 @@ mod dwell;
 mod existing;
 mod filters;
 mod flood;
+mod health;
 mod hostile;
 mod kernel;
 mod leaks;

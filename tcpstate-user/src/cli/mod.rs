@@ -7,6 +7,7 @@
 mod dwell;
 mod explain;
 mod filter;
+mod health;
 mod leaks;
 mod resolve;
 mod value;
@@ -23,6 +24,7 @@ pub use dwell::Dwell;
 pub use explain::Explain;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
+pub use health::Health;
 pub use leaks::{Leaking, Leaks};
 pub use resolve::ResolveError;
 pub use watch::Watch;
@@ -64,6 +66,8 @@ pub enum Command {
     Dwell(Dwell),
     /// The story of one connection, and a verdict
     Explain(Box<Explain>),
+    /// Whether TCP is well: opens, failures, resets, retransmissions, per interval
+    Health(Health),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -221,6 +225,7 @@ where
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
         Command::Explain(explain) => explain.check(),
+        Command::Health(health) => health.watch.filter.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),

@@ -6,6 +6,7 @@ mod connections;
 mod dwell;
 mod examine;
 mod explain;
+mod health;
 mod info;
 mod leaks;
 mod live;
@@ -19,7 +20,7 @@ mod view;
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
     time::Duration,
 };
@@ -31,6 +32,7 @@ use self::{
     connections::Gathering,
     dwell::DwellReport,
     explain::ExplainReport,
+    health::{HealthReport, Page},
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -43,6 +45,7 @@ use crate::{
     connection::{Connections, Told},
     dwell::Dwells,
     explain::Stories,
+    health::Health,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -96,6 +99,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
         Command::Explain(asked) => explain(&asked),
+        Command::Health(asked) => health(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -156,6 +160,27 @@ fn explain(asked: &cli::Explain) -> Result<u8> {
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), BETWEEN_LOOKS)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn health(asked: &cli::Health) -> Result<u8> {
+    let asked_of = health::of_one_namespace(&asked.watch);
+    let spec = asked_of.resolve()?;
+    let counters = health::counters(&asked_of, &spec)?;
+    let end = watch(&asked_of, &spec, Detail::default(), |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let report = HealthReport {
+            health: Health::default(),
+            scope: health::scope(&spec, counters.is_none(), info),
+            counters,
+            follows: follows(info),
+            spec: spec.clone(),
+            page: Page::new(out.is_terminal()),
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), asked.interval)
     })?;
     Ok(account(&end, asked.output == ReportFormat::Json))
 }

@@ -24,7 +24,10 @@ mod walk;
 
 use std::{io, thread};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    fd::OwnedFd,
+    time::{ClockId, clock_gettime},
+};
 use tcpstate_common::{
     record::{Header, Sweep, kind, sweep as phase, words_of},
     settings::Filter,
@@ -126,6 +129,28 @@ fn apart(
         Ok(Err(_panic)) => nothing("the walking thread panicked".to_owned()),
         Err(error) => nothing(format!("no thread for the walk: {error}")),
     }
+}
+
+/// The network namespace with this inode number, as an open file that `setns`
+/// takes.
+///
+/// # Errors
+///
+/// Not found: no process is in it, and it is mounted nowhere. Permission denied:
+/// that is not certain, for not everything could be looked at.
+pub(crate) fn network_namespace(inode: u64) -> io::Result<OwnedFd> {
+    let mut found = None;
+    let failed = namespaces::visit(&mut |namespace| {
+        if namespace.inode == inode {
+            found = Some(namespace.file);
+        }
+    });
+    let reason = "no process is in it, and it is mounted nowhere";
+    let missing = match failed.is_empty() {
+        true => io::Error::new(io::ErrorKind::NotFound, reason),
+        false => io::Error::from_raw_os_error(libc::EACCES),
+    };
+    found.ok_or(missing)
 }
 
 fn bracket(phase: u8, out: &mut Vec<u8>) {

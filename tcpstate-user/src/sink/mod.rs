@@ -13,6 +13,7 @@ pub(crate) mod duration;
 mod dwell;
 pub mod explain;
 pub mod folded;
+pub mod health;
 mod json;
 pub mod leaks;
 mod name;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{
-    ReportFormat, Style, dwell, explain, json,
+    ReportFormat, Style, dwell, explain, health, json,
     leaks::{self, Told},
     table,
 };
@@ -149,6 +149,32 @@ impl<W: Write> Reports<W> {
         match self.format {
             ReportFormat::Table => table::explain::write(told, asked, most, style, out),
             ReportFormat::Json => explain::write(heading, told, asked, most, style, out),
+        }
+        self.flush()
+    }
+
+    /// Writes what stands before the first line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health_head(&mut self, scope: &health::Scope) -> io::Result<()> {
+        if self.format == ReportFormat::Table {
+            table::health::head(scope, &mut self.pending);
+        }
+        self.flush()
+    }
+
+    /// Writes a line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health(&mut self, told: &health::Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => table::health::write(told, &mut self.style, out),
+            ReportFormat::Json => health::write(told, &mut self.style, out),
         }
         self.flush()
     }

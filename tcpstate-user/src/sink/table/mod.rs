@@ -7,6 +7,7 @@ pub(super) mod connections;
 pub(super) mod dwell;
 pub(super) mod explain;
 mod grid;
+pub(super) mod health;
 mod notes;
 mod row;
 pub(super) mod wide;
