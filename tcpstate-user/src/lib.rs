@@ -19,6 +19,7 @@
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`connection`] | whole connections, how each ended and who ended it | [`track::Change`] | [`connection::Connection`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`explain`] | the story of one connection, and a verdict | [`track::Change`] | [`explain::Explanation`] |
 //! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
@@ -32,6 +33,7 @@ pub mod connection;
 pub mod decode;
 pub mod doctor;
 pub mod dwell;
+pub mod explain;
 pub mod holders;
 pub mod leak;
 pub mod run;

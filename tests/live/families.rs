@@ -161,33 +161,48 @@ impl Families {
     }
 
     /// Ctrl-C, and what each has said; panics if one was not sound.
-    ///
-    /// Kprobes keep each other from running while an interrupt has stopped one,
-    /// and no copy can help (README): what was lost by that, and by nothing else, is
-    /// told, and the run not compared.
-    pub(crate) fn stop(self) -> Vec<(Family, Finished)> {
-        let mut others = 0;
-        let mut runs = Vec::new();
+    pub(crate) fn stop(self) -> Runs {
+        let mut runs = Runs {
+            whole: Vec::new(),
+            kept_away: None,
+        };
         for (family, trace) in self.running {
             let run = trace.stop();
             let lost = run.end.lost();
             if family == Family::Kprobe && lost > 0 && run.end.lost_by("recursion") == lost {
                 let test = std::thread::current();
                 let test = test.name().unwrap_or_default();
-                tell(
-                    "not compared",
-                    &format!("{test}, kprobe"),
-                    format!("{lost} lost"),
-                );
+                tell("kept away", &format!("{test}, kprobe"), lost);
+                runs.kept_away = Some(run);
                 continue;
             }
             assert_eq!(lost, 0, "--hooks {family}: {:?}", run.end);
             run.assert_sound();
-            others += u32::from(family != Family::Kprobe);
-            runs.push((family, run));
+            runs.whole.push((family, run));
         }
-        assert!(others > 0, "nothing to compare");
+        let mut whole = runs.whole.iter();
+        let any = whole.any(|(family, _)| *family != Family::Kprobe);
+        assert!(any, "nothing to compare");
         runs
+    }
+}
+
+/// What each family has said.
+pub(crate) struct Runs {
+    /// By those that have lost nothing.
+    pub whole: Vec<(Family, Finished)>,
+    /// By kprobes, where they have kept each other from running while an
+    /// interrupt has stopped one, and no copy can help (README): what they missed
+    /// by that, and by nothing else, is counted.
+    pub kept_away: Option<Finished>,
+}
+
+impl Runs {
+    /// Every run, with its family.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Family, &Finished)> {
+        let whole = self.whole.iter().map(|(family, run)| (*family, run));
+        let kept_away = self.kept_away.iter().map(|run| (Family::Kprobe, run));
+        whole.chain(kept_away)
     }
 }
 

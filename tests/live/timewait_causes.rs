@@ -361,7 +361,7 @@ fn every_cause_is_told_by_every_family_of_hooks() {
     let runs = families.stop();
     for case in left {
         if case.cause == "killed" {
-            for (family, _) in &runs {
+            for (family, _) in runs.all() {
                 let why = "absent: the kernel refuses to end a minisocket (SOCK_DESTROY)";
                 tell("cause", &format!("killed/{family}"), why);
             }

@@ -183,7 +183,7 @@ fn two_hundred_thousand_at_once_all_have_their_begin_and_their_end() {
     });
     let runs = families.stop();
     assert_eq!(minisockets(&counted), made, "{counted:#?}");
-    for (family, run) in &runs {
+    for (family, run) in &runs.whole {
         assert_paired(*family, run, made);
         tell("burst", &format!("ends in 10 ms/{family}"), burst(run));
     }

@@ -297,8 +297,8 @@ fn a_minute_in_time_wait_is_exact_by_ss_by_a_capture_and_by_the_kernels_counters
     });
     let runs = families.stop();
     judge(&runs, &cases);
-    assert_captured(&runs, &cases[..=COUNT], &fins, late);
-    assert_reckoned(&runs, &cases[COUNT + 1]);
+    assert_captured(&runs.whole, &cases[..=COUNT], &fins, late);
+    assert_reckoned(&runs.whole, &cases[COUNT + 1]);
     // What was there before has been counted before, or will be at its end.
     let at_begin = minisockets(&earlier) > 0;
     assert_counted(&runs, &since(&counted, &earlier), at_begin);

@@ -101,6 +101,7 @@ fn the_samples_in_readme_are_what_the_program_prints() {
         ("trace -D 8080", "sample"),
         ("trace --connections -D 8080,8090", "connections"),
         ("dwell -D 8080", "sample"),
+        ("explain 2315066e5969-fdb200", "connections"),
     ];
     for ((view, recording), shown) in samples.iter().zip(&shown) {
         let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))

@@ -85,13 +85,18 @@ impl Transcript {
         self.tracker = Tracker::new(limits, follows);
     }
 
-    fn answer(&self, question: &str) -> String {
+    fn answer(&mut self, question: &str) -> String {
         let counters = self.tracker.counters();
         match question {
             "wanted" => {
                 let mut wanted: Vec<SockAddr64> = Vec::new();
                 self.tracker.wanted(&mut wanted);
                 wanted.iter().map(|sk| name(*sk) + " ").collect()
+            }
+            "doubted" => {
+                let mut doubted: Vec<SockAddr64> = Vec::new();
+                self.tracker.doubted(&mut doubted);
+                doubted.iter().map(|sk| name(*sk) + " ").collect()
             }
             "wants_sweep" => if self.tracker.wants_sweep() {
                 "yes"

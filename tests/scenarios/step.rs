@@ -5,8 +5,8 @@
 //! max 2                                             the tracker's cap
 //! connections                                       answers are connections that are
 //!                                                   over; connections gone: for good
-//! follow begins ends requests                       which records of minisockets and
-//!                                                   requests come
+//! follow begins ends requests looks                 which records of minisockets and
+//!                                                   requests come, and whether looks do
 //! 10us a CLOSE>SYN_SENT $c by=42/curl               a transition of socket a
 //! 20us a accepted 42/nginx                          also: close_called
 //! 30us a reset_sent active reason=14                also: reset_received, destroyed
@@ -23,14 +23,14 @@
 //! 60us settle
 //! gap
 //! finish
-//! wanted: a b                                       a question and its answer
+//! wanted: a b                                       a question and its answer; also: doubted
 //! chain_breaks: 1
 //! > 10us a1 CLOSE -> SYN_SENT …                     an answer
 //! ```
 //!
 //! Flags of a transition or snapshot: `rcv send released fin orphan reused exiting
-//! v6 no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms),
-//! and on everything `lost=`.
+//! v6 no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms), on
+//! a snapshot `cookie=`, and on everything `lost=`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -74,6 +74,7 @@ pub(crate) fn parse(line: &str, names: &Names) -> Step {
         ["connections", "gone"] => Step::Connections(Told::Gone),
         ["max", count] => Step::Max(number(count)),
         ["follow", rest @ ..] => Step::Follow(Follows {
+            looks: rest.contains(&"looks"),
             begins: rest.contains(&"begins"),
             ends: rest.contains(&"ends"),
             requests: rest.contains(&"requests"),
@@ -120,7 +121,7 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
             kind: kind(rest),
             how: flags(rest),
             inode: value(rest, "left=").map_or(0, number),
-            cookie: 0,
+            cookie: value(rest, "cookie=").map_or(0, number),
         }),
         "request" => Event::Request(Request {
             req: known(),

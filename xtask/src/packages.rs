@@ -39,6 +39,7 @@ pub(crate) const TEST: &[Program] = &[
     everywhere("ss", "iproute2"),
     everywhere("curl", "curl"),
     everywhere("nginx", "nginx"),
+    everywhere("haproxy", "haproxy"),
     // Not busybox's: that one runs its own `ip` whatever PATH says.
     everywhere("sh", "dash"),
     here("cc", "gcc"),

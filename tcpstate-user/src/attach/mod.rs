@@ -18,7 +18,6 @@ mod privilege;
 mod report;
 mod threads;
 mod trial;
-mod walker;
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -47,7 +46,6 @@ pub use self::{
     hooks::{Family, Signal},
     report::{HookReport, Refusal, SignalReport},
     threads::ThreadWalker,
-    walker::Walker,
 };
 use crate::decode::SockAddr64;
 
@@ -79,11 +77,11 @@ pub struct Session {
     links: Vec<Link>,
     ebpf: Ebpf,
     counters: CounterMap,
-    walker: Option<Walker>,
     threads: Option<ThreadWalker>,
     report: HookReport,
     reset_reasons: BTreeMap<u32, String>,
     not_looked_at: Vec<(&'static str, &'static str)>,
+    filter: Filter,
     verbose: bool,
 }
 
@@ -147,7 +145,6 @@ impl Session {
         let (mut report, links) = choice.made();
         report.signals.sort_by_key(|report| report.signal);
         Ok(Self {
-            walker: Walker::new(&ebpf).ok(),
             threads: ThreadWalker::new(&mut ebpf).ok(),
             links,
             ebpf,
@@ -158,6 +155,7 @@ impl Session {
                 true => offsets::not_looked_at(&offsets),
                 false => Vec::new(),
             },
+            filter: request.filter,
             verbose: request.verbose,
         })
     }
@@ -180,6 +178,12 @@ impl Session {
     #[must_use]
     pub fn not_looked_at(&self) -> &[(&'static str, &'static str)] {
         &self.not_looked_at
+    }
+
+    /// What the kernel side lets through.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The ring buffer with the records.
@@ -237,11 +241,6 @@ impl Session {
         options.args[0] = sk.0;
         program.test_run(options)?;
         Ok(())
-    }
-
-    /// Walks over the socket tables; `None` when this kernel has no `iter/tcp`.
-    pub const fn walker(&mut self) -> Option<&mut Walker> {
-        self.walker.as_mut()
     }
 
     /// Walks over the threads of processes; `None` when this kernel has no

@@ -5,6 +5,7 @@
 //! (a process, a network namespace) is looked up by [`Filter::resolve`].
 
 mod dwell;
+mod explain;
 mod filter;
 mod leaks;
 mod resolve;
@@ -19,6 +20,7 @@ use std::{ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub use dwell::Dwell;
+pub use explain::Explain;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
 pub use leaks::{Leaking, Leaks};
@@ -60,6 +62,8 @@ pub enum Command {
     Leaks(Leaks),
     /// How long sockets stay in each state
     Dwell(Dwell),
+    /// The story of one connection, and a verdict
+    Explain(Box<Explain>),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -216,6 +220,7 @@ where
     let possible = match &command {
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
+        Command::Explain(explain) => explain.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),

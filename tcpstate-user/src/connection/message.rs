@@ -19,7 +19,12 @@ pub fn message(it: &Connection) -> String {
         End::Fin => orderly(it),
         End::ResetSent => broken(it),
         End::ResetReceived => reset(it),
-        End::Timeout | End::Unreachable => unanswered(it),
+        End::Timeout | End::Unreachable => match it.role {
+            Role::Active | Role::Simultaneous => {
+                format!("{}; {}", closed_first(it), unanswered(it))
+            }
+            Role::Passive | Role::None => unanswered(it),
+        },
         End::Refused => format!(
             "{} answered the SYN with a RST: nothing listens there, or a firewall refuses it",
             peer(it)

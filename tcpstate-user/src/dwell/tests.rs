@@ -12,6 +12,7 @@ use crate::{
 };
 
 const EVERYTHING: Follows = Follows {
+    looks: false,
     begins: true,
     ends: true,
     requests: true,
@@ -272,6 +273,7 @@ fn a_session_that_does_not_follow_minisockets_says_what_is_missing() {
         (TcpState::TimeWait, Unmeasured::All),
     ];
     let begins = Follows {
+        looks: true,
         begins: true,
         ends: false,
         requests: true,

@@ -4,16 +4,17 @@ use std::fs;
 
 use tcpstate_common::record::SCHEMA;
 
+use super::begin::Begun;
 use crate::{
-    attach::Session,
     session::{NotMeasured, SessionInfo},
     source::clock::clock_offset,
 };
 
 /// Describes a session whose hooks are attached.
-pub(super) fn session_info(session: &Session) -> SessionInfo {
+pub(super) fn session_info(begun: &Begun) -> SessionInfo {
+    let session = &begun.session;
     let host = rustix::system::uname();
-    let mut not_measured = session.report().not_measured();
+    let mut not_measured = begun.not_measured();
     not_measured.extend(
         session
             .not_looked_at()

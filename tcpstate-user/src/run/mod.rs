@@ -1,9 +1,11 @@
 //! The one file that names every stage: what was asked becomes a session, a
 //! session's bytes go through the stages, and how it ended becomes a status.
 
+mod begin;
 mod connections;
 mod dwell;
 mod examine;
+mod explain;
 mod info;
 mod leaks;
 mod live;
@@ -19,13 +21,16 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Result;
 
 use self::{
+    begin::Begun,
     connections::Gathering,
     dwell::DwellReport,
+    explain::ExplainReport,
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -33,9 +38,11 @@ use self::{
     view::View,
 };
 use crate::{
-    attach::{AttachError, Capture, Request, Session},
+    attach::{AttachError, Capture, Request},
     cli::{self, Command, FilterSpec, ResolveError},
+    connection::{Connections, Told},
     dwell::Dwells,
+    explain::Stories,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -52,6 +59,9 @@ const USAGE: u8 = 2;
 const INSUFFICIENT: u8 = 3;
 /// Finished, but records were lost.
 const LOST: u8 = 4;
+
+/// How soon `explain` notices that what it waits for is over.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Runs the program; `args` begin with its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -85,6 +95,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Explain(asked) => explain(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -122,6 +133,29 @@ fn dwell(asked: &cli::Dwell) -> Result<u8> {
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn explain(asked: &cli::Explain) -> Result<u8> {
+    let spec = asked.watch.resolve()?;
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let most = Limits::default().max_sockets;
+        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), most);
+        let report = ExplainReport {
+            stories: Stories::new(asked.which, sink::explain::SAY, connections),
+            asked: asked.which.map(|which| which.to_string()),
+            most: asked.most,
+            done: false,
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), BETWEEN_LOOKS)
     })?;
     Ok(account(&end, asked.output == ReportFormat::Json))
 }
@@ -208,8 +242,11 @@ fn tracker(info: &SessionInfo) -> Tracker {
 
 /// What the session's hooks can tell of minisockets and requests.
 fn follows(info: &SessionInfo) -> Follows {
-    let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
+    let hook = |signal| info.hooks.get(signal).and_then(Option::as_deref);
+    let has = |signal| hook(signal).is_some();
     Follows {
+        // A recording may have walks that told addresses themselves.
+        looks: has("socket_lookup") && hook("existing_sockets") == Some("sock_diag"),
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
         requests: has("request_end"),
@@ -233,13 +270,13 @@ struct Detail {
     last_looks: bool,
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Session> {
+fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Begun> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
             .init();
     }
-    Ok(Session::open(&Request {
+    Ok(Begun::open(&Request {
         filter: spec.kernel_filter(),
         ring_bytes: live.ring_size,
         accept_by_syscall: !live.no_accept_syscalls,
@@ -252,7 +289,7 @@ fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Session> 
 
 fn run(
     live: &cli::Live,
-    session: Session,
+    session: Begun,
     pipeline: Pipeline,
     tape: Option<Writer>,
 ) -> Result<EndInfo> {

@@ -125,6 +125,11 @@ impl Pipeline {
         self.tracker.wanted(sockets);
     }
 
+    /// Sockets that a walk wants looked at before its end.
+    pub(super) fn doubted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        self.tracker.doubted(sockets);
+    }
+
     /// Records were lost that left no mark in the stream.
     pub(super) fn gap(&mut self) {
         self.tracker.gap();
@@ -144,6 +149,11 @@ impl Pipeline {
     /// How often [`Self::report`] should be called, if at all.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.view.interval()
+    }
+
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        self.view.is_done()
     }
 
     /// Which sockets have to be inspected before [`Self::report`].

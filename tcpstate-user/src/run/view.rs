@@ -36,6 +36,10 @@ pub(super) trait Report {
     /// other work to do: a million open sockets take 0.1 s, in 60,000 groups
     /// 0.35 s, and a thousand groups of times 0.08 s.
     fn report(&mut self, now: &Moment<'_>) -> io::Result<()>;
+    /// Whether a live session has nothing left to wait for.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Writes what stands after the last one.
     fn end(&mut self, end: &EndInfo) -> io::Result<()>;
 }
@@ -165,6 +169,11 @@ impl View {
             filter,
             last,
         })
+    }
+
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Report(_, report, _) if report.is_done())
     }
 
     /// Hands what was written to the operating system.

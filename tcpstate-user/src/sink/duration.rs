@@ -26,6 +26,20 @@ pub(crate) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
     out.len() - start - two_byte_letters
 }
 
+/// As [`human`], for a sentence.
+pub(super) fn text(ns: u64) -> String {
+    filled(|out| {
+        human(ns, out);
+    })
+}
+
+/// What is written, which is text.
+pub(super) fn filled(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// With `>=` before a lower bound, and `-` for what is not known.
 pub(super) fn dwell(dwell: Dwell, out: &mut Vec<u8>) -> usize {
     match dwell {

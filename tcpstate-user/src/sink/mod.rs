@@ -11,6 +11,7 @@ mod csv;
 mod digits;
 pub(crate) mod duration;
 mod dwell;
+pub mod explain;
 pub mod folded;
 mod json;
 pub mod leaks;

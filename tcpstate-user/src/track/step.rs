@@ -63,7 +63,6 @@ impl Tracker {
         } else if let Verdict::Known(ending) = verdict {
             out.extend(end_line(line, ending, &mut self.counters));
         }
-        self.table.forget_nameless(event.sk);
         if self.keeps_minisockets() {
             self.reuse_clue(at, event, &(line.netns, line.tuple));
         }

@@ -79,6 +79,7 @@ fn report(by: &[By], follows: Follows, over: &[Change], still: &[Change]) -> Rep
 
 fn follows(minisockets: bool) -> Follows {
     Follows {
+        looks: true,
         begins: minisockets,
         ends: minisockets,
         requests: true,

@@ -5,6 +5,7 @@
 
 pub(super) mod connections;
 pub(super) mod dwell;
+pub(super) mod explain;
 mod grid;
 mod notes;
 mod row;

@@ -75,7 +75,7 @@ impl Minisocket {
 
     /// One that was there already.
     pub(super) fn seeded(at: KtimeNs, seen: &Snapshot, generation: Generation) -> Self {
-        let nameless = || stand_in(&(seen.netns, seen.tuple));
+        let nameless = || stand_in(&(seen.netns, seen.tuple), seen.cookie);
         Self {
             conn: ConnId {
                 birth: at,
