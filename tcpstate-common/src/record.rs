@@ -162,7 +162,8 @@ pub struct Transition {
 }
 
 /// A [`Transition`] in the context of a task that caused it, by connect,
-/// listen, shutdown or close: never a task that a packet interrupted.
+/// listen, shutdown or close: never a task that a packet interrupted. In a session
+/// that asks for last looks, never a thread of the kernel that closes either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TransitionInTask {

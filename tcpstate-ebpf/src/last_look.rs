@@ -2,7 +2,7 @@
 
 use tcpstate_common::{
     record::{
-        LastLook, kind,
+        LastLook, Task, kind,
         last_look::{flag, known},
     },
     settings::ABSENT,
@@ -20,6 +20,13 @@ use crate::{
 const SOCK_KEEPOPEN: u64 = 1 << 3;
 const SOCK_LINGER: u64 = 1 << 4;
 
+/// In place of a thread of the kernel.
+const NOBODY: Task = Task {
+    pid: 0,
+    tid: 0,
+    comm: [0; 16],
+};
+
 /// Whether this session asks for last looks.
 #[inline(always)]
 pub(crate) fn asked() -> bool {
@@ -30,6 +37,7 @@ pub(crate) fn asked() -> bool {
 /// the transition, and both would lie on one stack.
 #[inline(never)]
 pub(crate) fn look(sk: Sock) {
+    let who = task::Flags::of_current();
     emit(kind::LAST_LOOK, 0, |header| LastLook {
         header,
         ktime: now(),
@@ -37,14 +45,18 @@ pub(crate) fn look(sk: Sock) {
         bytes_received: field(sk, &OFFSETS.tcp_sock_bytes_received),
         bytes_sent: field(sk, &OFFSETS.tcp_sock_bytes_sent),
         bytes_retrans: field(sk, &OFFSETS.tcp_sock_bytes_retrans),
-        task: task::current(),
+        task: if who.is_kernels() {
+            NOBODY
+        } else {
+            task::current()
+        },
         total_retrans: field(sk, &OFFSETS.tcp_sock_total_retrans),
         unread: sk.unread(),
         user_timeout_ms: field(sk, &OFFSETS.inet_connection_sock_icsk_user_timeout),
         sent_ms: timewait::ms_since(field(sk, &OFFSETS.tcp_sock_lsndtime)),
         received_ms: timewait::ms_since(field(sk, &OFFSETS.inet_connection_sock_icsk_ack_lrcvtime)),
         probes_out: field(sk, &OFFSETS.inet_connection_sock_icsk_probes_out),
-        flags: flags(sk),
+        flags: flags(sk, who),
         known: what_is_known(),
         reserved: 0,
     });
@@ -60,7 +72,7 @@ fn field<T: zerocopy::FromBytes>(sk: Sock, offset: &'static u32) -> T {
 }
 
 #[inline(always)]
-fn flags(sk: Sock) -> u8 {
+fn flags(sk: Sock, who: task::Flags) -> u8 {
     let bits: u64 = read(sk.0, setting(&OFFSETS.sock_common_skc_flags));
     let mut flags = 0;
     if bits & SOCK_KEEPOPEN != 0 {
@@ -75,7 +87,7 @@ fn flags(sk: Sock) -> u8 {
     if field::<i32>(sk, &OFFSETS.tcp_sock_linger2) < 0 {
         flags |= flag::NO_FIN_WAIT2;
     }
-    if task::is_exiting() {
+    if who.exits() {
         flags |= flag::EXITING;
     }
     flags

@@ -13,9 +13,10 @@ use crate::{
     sock::read,
 };
 
-/// `PF_EXITING`, the same on Linux 5.10 to 7.3:
-/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1682>.
-const PF_EXITING: u32 = 0x4;
+/// Bits of `task_struct.flags`, the same on Linux 5.10 to 7.3:
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h> (`PF_*`).
+const PF_EXITING: u32 = 0x0000_0004;
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Process, thread and name. A name that cannot be read is empty.
 #[inline(always)]
@@ -36,10 +37,30 @@ pub(crate) fn current() -> Task {
     }
 }
 
-/// Whether it ends: its descriptors are closed for it.
-#[inline(always)]
-pub(crate) fn is_exiting() -> bool {
-    let flags = setting(&OFFSETS.task_struct_flags);
-    // SAFETY: the helper has no precondition.
-    flags != ABSENT && read::<u32>(unsafe { bpf_get_current_task() }, flags) & PF_EXITING != 0
+/// What it is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// Of the task that runs now; none where the kernel's types do not tell.
+    #[inline(always)]
+    pub(crate) fn of_current() -> Self {
+        match setting(&OFFSETS.task_struct_flags) {
+            ABSENT => Self(0),
+            // SAFETY: the helper has no precondition.
+            flags => Self(read(unsafe { bpf_get_current_task() }, flags)),
+        }
+    }
+
+    /// It ends: its descriptors are closed for it.
+    #[inline(always)]
+    pub(crate) fn exits(self) -> bool {
+        self.0 & PF_EXITING != 0
+    }
+
+    /// It works for the kernel, and closes what others have let go of.
+    #[inline(always)]
+    pub(crate) fn is_kernels(self) -> bool {
+        self.0 & PF_KTHREAD != 0
+    }
 }

@@ -85,8 +85,11 @@ fn record(ctx: &RawTracePointContext) {
         last_look::look(sk);
     }
     let netns = sk.netns();
-    if caused_by_current_task(old, new, how) {
-        let exits = asked && old != CLOSE && task::is_exiting();
+    // Who opens is asked for always, who closes only here.
+    let flags = (asked && old != CLOSE).then(task::Flags::of_current);
+    let is_kernels = flags.is_some_and(task::Flags::is_kernels);
+    if caused_by_current_task(old, new, how) && !is_kernels {
+        let exits = flags.is_some_and(task::Flags::exits);
         let how = if exits { how | how::EXITING } else { how };
         let record = |header| transition_record(header, sk, [old, new, how]);
         emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {

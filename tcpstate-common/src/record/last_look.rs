@@ -54,8 +54,8 @@ pub struct LastLook {
     pub bytes_sent: u64,
     /// `tcp_sock.bytes_retrans`
     pub bytes_retrans: u64,
-    /// Who runs now: it has to do with the socket only where the transition is
-    /// one that a task causes.
+    /// Who runs now, zeros for a thread of the kernel: it has to do with the
+    /// socket only where the transition is one that a task causes.
     pub task: Task,
     /// `tcp_sock.total_retrans`
     pub total_retrans: u32,

@@ -80,6 +80,7 @@ pub struct Session {
     threads: Option<ThreadWalker>,
     report: HookReport,
     reset_reasons: BTreeMap<u32, String>,
+    not_looked_at: Vec<(&'static str, &'static str)>,
     filter: Filter,
     verbose: bool,
 }
@@ -150,6 +151,10 @@ impl Session {
             counters,
             report,
             reset_reasons: offsets::reset_reasons(&own),
+            not_looked_at: match request.last_looks {
+                true => offsets::not_looked_at(&offsets),
+                false => Vec::new(),
+            },
             filter: request.filter,
             verbose: request.verbose,
         })
@@ -166,6 +171,13 @@ impl Session {
     #[must_use]
     pub const fn reset_reasons(&self) -> &BTreeMap<u32, String> {
         &self.reset_reasons
+    }
+
+    /// Facts of connections that are asked for and cannot be had, and the field
+    /// of the kernel's that is missing for each.
+    #[must_use]
+    pub fn not_looked_at(&self) -> &[(&'static str, &'static str)] {
+        &self.not_looked_at
     }
 
     /// What the kernel side lets through.

@@ -122,6 +122,52 @@ fn snt_synack(btf: &Btf<'_>) -> Result<Field, BtfError> {
     of_size(btf, "tcp_request_sock", "snt_synack", 8)
 }
 
+/// What last looks cannot tell, and the field that this kernel lacks for it.
+pub(super) fn not_looked_at(offsets: &Offsets) -> Vec<(&'static str, &'static str)> {
+    let facts = [
+        (
+            "bytes_in",
+            offsets.tcp_sock_bytes_received,
+            "tcp_sock.bytes_received",
+        ),
+        (
+            "bytes_out",
+            offsets.tcp_sock_bytes_sent,
+            "tcp_sock.bytes_sent",
+        ),
+        (
+            "bytes_out",
+            offsets.tcp_sock_bytes_retrans,
+            "tcp_sock.bytes_retrans",
+        ),
+        (
+            "retransmits",
+            offsets.tcp_sock_total_retrans,
+            "tcp_sock.total_retrans",
+        ),
+        (
+            "user_timeout",
+            offsets.inet_connection_sock_icsk_user_timeout,
+            "inet_connection_sock.icsk_user_timeout",
+        ),
+        ("idle_ns", offsets.tcp_sock_lsndtime, "tcp_sock.lsndtime"),
+        (
+            "idle_ns",
+            offsets.inet_connection_sock_icsk_ack_lrcvtime,
+            "inet_connection_sock.icsk_ack.lrcvtime",
+        ),
+        (
+            "linger_zero",
+            offsets.sock_sk_lingertime,
+            "sock.sk_lingertime",
+        ),
+        ("linger2", offsets.tcp_sock_linger2, "tcp_sock.linger2"),
+        ("exit", offsets.task_struct_flags, "task_struct.flags"),
+    ];
+    let missing = facts.into_iter().filter(|(_, offset, _)| *offset == ABSENT);
+    missing.map(|(fact, _, field)| (fact, field)).collect()
+}
+
 /// `enum sk_rst_reason` without its prefix; empty before Linux 6.10.
 pub(super) fn reset_reasons(btf: &Btf<'_>) -> BTreeMap<u32, String> {
     const PREFIX: &str = "SK_RST_REASON_";
@@ -233,6 +279,13 @@ mod tests {
             offsets.task_struct_flags,
         ];
         assert!(!all.contains(&ABSENT), "{all:?}");
+        assert_eq!(not_looked_at(&offsets), []);
+        let without = Offsets {
+            tcp_sock_bytes_sent: ABSENT,
+            ..offsets
+        };
+        let missing = [("bytes_out", "tcp_sock.bytes_sent")];
+        assert_eq!(not_looked_at(&without), missing);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Underway {
     pub(super) missed: u8,
 }
 
+const _: () = assert!(size_of::<Underway>() <= 320);
+
 impl Underway {
     /// One of which `change` is the first that is seen.
     pub(super) fn new(change: &Change) -> Self {

@@ -5,12 +5,25 @@ use std::fs;
 use tcpstate_common::record::SCHEMA;
 
 use super::begin::Begun;
-use crate::{session::SessionInfo, source::clock::clock_offset};
+use crate::{
+    session::{NotMeasured, SessionInfo},
+    source::clock::clock_offset,
+};
 
 /// Describes a session whose hooks are attached.
 pub(super) fn session_info(begun: &Begun) -> SessionInfo {
     let session = &begun.session;
     let host = rustix::system::uname();
+    let mut not_measured = begun.not_measured();
+    not_measured.extend(
+        session
+            .not_looked_at()
+            .iter()
+            .map(|(fact, field)| NotMeasured {
+                signal: (*fact).to_owned(),
+                reason: format!("the kernel has no {field}"),
+            }),
+    );
     SessionInfo {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -19,7 +32,7 @@ pub(super) fn session_info(begun: &Begun) -> SessionInfo {
         boot_id: boot_id(),
         clock_offset_ns: clock_offset(),
         hooks: session.report().hooks(),
-        not_measured: begun.not_measured(),
+        not_measured,
         reset_reasons: session.reset_reasons().clone(),
     }
 }

@@ -203,7 +203,8 @@ impl Pipeline {
         let dropped = self.view.dropped();
         if dropped > 0 {
             complain(&format!(
-                "{dropped} connections are missing: there were too many at a time"
+                "{dropped} changes of connections are missing in their lines: there were too many \
+                 at a time"
             ));
         }
         self.report_at(now, true)?;

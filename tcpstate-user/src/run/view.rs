@@ -195,7 +195,7 @@ impl View {
         }
     }
 
-    /// Connections that were left out because there were too many.
+    /// Changes that their connection's line leaves out because there were too many.
     pub(super) fn dropped(&self) -> u64 {
         match self {
             Self::Connections(all) => all.dropped(),

@@ -12,7 +12,7 @@ use tcpstate_common::{
     state::TcpState,
 };
 
-use super::{Call, Cause, Change, Closer, ConnId, Process};
+use super::{Call, Cause, Change, Closer, ConnId, Process, entry::Generation};
 use crate::decode::{How, KtimeNs, LastLook, ResetSent, SockAddr64, SocketKind, Transition};
 
 /// Looks that no transition has followed: it was lost. What comes between the
@@ -64,6 +64,15 @@ pub struct Sent {
     pub reason: Option<u32>,
 }
 
+/// A look whose transition is to come. A loss between the two may have been that
+/// transition, and the next one that of another socket.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: KtimeNs,
+    seen: LastLook,
+    generation: Generation,
+}
+
 /// A look, and who ran when it was taken.
 #[derive(Clone, Copy, Debug)]
 struct Last {
@@ -76,7 +85,7 @@ struct Last {
 /// The looks that wait for something.
 #[derive(Debug, Default)]
 pub(super) struct Lasts {
-    looks: HashMap<SockAddr64, (KtimeNs, LastLook), RandomState>,
+    looks: HashMap<SockAddr64, Look, RandomState>,
     kept: HashMap<ConnId, Last, RandomState>,
     /// The keys of `kept`, oldest first, and some that are not there any more.
     order: VecDeque<ConnId>,
@@ -84,20 +93,32 @@ pub(super) struct Lasts {
 
 impl Lasts {
     /// Keeps a look for the transition that follows it.
-    pub(super) fn look(&mut self, at: KtimeNs, look: &LastLook) {
+    pub(super) fn look(&mut self, at: KtimeNs, seen: &LastLook, generation: Generation) {
         if self.looks.len() >= LOOKS {
             self.looks.clear();
         }
-        self.looks.insert(look.sk, (at, *look));
+        let look = Look {
+            at,
+            seen: *seen,
+            generation,
+        };
+        self.looks.insert(seen.sk, look);
     }
 
     /// Gives the look before `event`, if there was one, to the connection that
     /// is over with it; `reset` is the RST that left before, with its reason.
-    pub(super) fn keep(&mut self, event: &Transition, conn: ConnId, reset: Option<Option<u32>>) {
+    pub(super) fn keep(
+        &mut self,
+        event: &Transition,
+        conn: ConnId,
+        reset: Option<Option<u32>>,
+        generation: Generation,
+    ) {
         if self.looks.is_empty() || event.new != TcpState::Close {
             return;
         }
-        let Some((at, look)) = self.looks.remove(&event.sk) else {
+        let look = self.looks.remove(&event.sk);
+        let Some(look) = look.filter(|look| look.generation == generation) else {
             return;
         };
         if self.kept.len() >= KEPT
@@ -110,9 +131,9 @@ impl Lasts {
             reason,
         });
         let last = Last {
-            totals: totals(at, &look, event.how, reset),
-            task: look.task,
-            exiting: look.exiting,
+            totals: totals(look.at, &look.seen, event.how, reset),
+            task: look.seen.task,
+            exiting: look.seen.exiting,
             err: event.err,
         };
         self.kept.insert(conn, last);
@@ -181,7 +202,7 @@ fn closer(line: &Change, last: &Last) -> Option<Closer> {
         Cause::ResetSent => aborted(line, last)?,
         _ => return None,
     };
-    Some(Closer {
+    (last.task.pid != 0).then_some(Closer {
         process: Process {
             pid: last.task.pid,
             comm: last.task.comm,

@@ -184,7 +184,7 @@ impl Tracker {
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Request(event) => self.request(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
-            Event::LastLook(look) => self.lasts.look(at, look),
+            Event::LastLook(look) => self.lasts.look(at, look, self.generation),
             Event::Sweep(_) | Event::Inspection(_) | Event::Stack(_) => {}
         }
     }

@@ -49,7 +49,7 @@ impl Tracker {
         let past = Past::of(entry, event, dwell);
         let verdict = heir.amend(verdict(entry, event, dwell));
         self.lasts
-            .keep(event, entry.conn(event.sk), entry.reset_sent);
+            .keep(event, entry.conn(event.sk), entry.reset_sent, generation);
         entry.enter(at, event, generation);
         if let Some(process) = opener(event) {
             entry.origin = Some(process);
