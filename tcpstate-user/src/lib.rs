@@ -18,6 +18,8 @@
 //! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`ports`] | who uses up which tuple space | [`track::Change`] | [`ports::Report`] |
+//! | [`limits`] | how much there is of it: sysctls, queues, counters | `/proc`, `sock_diag` | [`ports::Reading`] |
 //! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
@@ -32,6 +34,8 @@ pub mod doctor;
 pub mod dwell;
 pub mod holders;
 pub mod leak;
+pub mod limits;
+pub mod ports;
 pub mod run;
 pub mod seed;
 pub mod session;

@@ -7,6 +7,7 @@
 mod dwell;
 mod filter;
 mod leaks;
+mod ports;
 mod resolve;
 mod value;
 mod watch;
@@ -22,6 +23,7 @@ pub use dwell::Dwell;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
 pub use leaks::{Leaking, Leaks};
+pub use ports::Ports;
 pub use resolve::ResolveError;
 pub use watch::Watch;
 
@@ -59,6 +61,8 @@ pub enum Command {
     Leaks(Leaks),
     /// How long sockets stay in each state
     Dwell(Dwell),
+    /// Who uses up the ports, how many are left, and when they run out
+    Ports(Ports),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -201,6 +205,7 @@ where
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
+        Command::Ports(ports) => ports.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),
     };

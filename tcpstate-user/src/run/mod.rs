@@ -8,6 +8,7 @@ mod leaks;
 mod live;
 mod misses;
 mod pipeline;
+mod ports;
 mod refresh;
 mod replay;
 mod status;
@@ -83,6 +84,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Ports(asked) => ports::ports(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }

@@ -12,8 +12,8 @@ use tcpstate_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub(super) const AF_INET: u8 = 2;
-pub(super) const AF_INET6: u8 = 10;
+pub(crate) const AF_INET: u8 = 2;
+pub(crate) const AF_INET6: u8 = 10;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
@@ -43,10 +43,10 @@ struct NlHeader {
 
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct SockId {
-    sport: [u8; 2],
+pub(crate) struct SockId {
+    pub(crate) sport: [u8; 2],
     dport: [u8; 2],
-    src: [u8; 16],
+    pub(crate) src: [u8; 16],
     dst: [u8; 16],
     interface: u32,
     cookie: [u32; 2],
@@ -64,19 +64,20 @@ struct Request {
     id: SockId,
 }
 
+/// What the kernel says of one socket, before its attributes.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Message {
-    family: u8,
-    state: u8,
+pub(crate) struct Message {
+    pub(crate) family: u8,
+    pub(crate) state: u8,
     timer: u8,
     retrans: u8,
-    id: SockId,
+    pub(crate) id: SockId,
     expires: u32,
-    rqueue: u32,
-    wqueue: u32,
+    pub(crate) rqueue: u32,
+    pub(crate) wqueue: u32,
     uid: u32,
-    inode: u32,
+    pub(crate) inode: u32,
 }
 
 const _: () = {
@@ -87,6 +88,16 @@ const _: () = {
 
 /// Asks for all TCP sockets of one family.
 pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
+    request_for(family, seq, ALL_STATES, 0)
+}
+
+/// Asks for those in some states, by `TCPF_` bits, with more attributes.
+pub(crate) fn request_for(
+    family: u8,
+    seq: u32,
+    states: u32,
+    ext: u8,
+) -> [u8; size_of::<Request>()] {
     let request = Request {
         header: NlHeader {
             len: 72,
@@ -97,9 +108,9 @@ pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
         },
         family,
         protocol: IPPROTO_TCP,
-        ext: 0,
+        ext,
         pad: 0,
-        states: ALL_STATES,
+        states,
         id: SockId::default(),
     };
     zerocopy::transmute!(request)
@@ -118,14 +129,14 @@ pub(super) struct Datagram {
 
 /// Whether the dump goes on after a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     More,
     Done,
 }
 
 /// Why an answer cannot be used. Keeps the value that was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The table changed under the dump: worth another try.
     Interrupted,
     /// A length that does not fit into what was received.
@@ -161,25 +172,31 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// Appends a [`Snapshot`] for each socket in one datagram of an answer.
-pub(super) fn parse(
+pub(super) fn parse(bytes: &[u8], about: Datagram, out: &mut Vec<u8>) -> Result<Progress, Fault> {
+    messages(bytes, about.seq, &mut |whole| {
+        out.extend_from_slice(snapshot(whole, about)?.as_bytes());
+        Ok(())
+    })
+}
+
+/// Hands each socket's part of one datagram of an answer to `each`.
+pub(crate) fn messages(
     mut bytes: &[u8],
-    about: Datagram,
-    out: &mut Vec<u8>,
+    seq: u32,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
 ) -> Result<Progress, Fault> {
     while !bytes.is_empty() {
         let (header, _): (NlHeader, _) = prefix(bytes)?;
         let len = usize::try_from(header.len).unwrap_or(usize::MAX);
         let whole = body(bytes, len, size_of::<NlHeader>())?;
-        if header.seq != about.seq {
+        if header.seq != seq {
             return Err(Fault::Sequence(header.seq));
         }
         if header.flags & NLM_F_DUMP_INTR != 0 {
             return Err(Fault::Interrupted);
         }
         match header.kind {
-            SOCK_DIAG_BY_FAMILY => {
-                out.extend_from_slice(snapshot(whole, about)?.as_bytes());
-            }
+            SOCK_DIAG_BY_FAMILY => each(whole)?,
             // Since Linux 4.14 an error within a dump arrives as DONE with an
             // errno, for example -ENOENT when there is no tcp_diag module.
             NLMSG_DONE if whole.len() < 4 => return Ok(Progress::Done),
@@ -198,7 +215,7 @@ const fn aligned(len: usize) -> usize {
     len.saturating_add(3) & !3
 }
 
-fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), Fault> {
+pub(crate) fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), Fault> {
     T::read_from_prefix(bytes).map_err(|_short| Fault::Truncated {
         have: bytes.len(),
         need: size_of::<T>(),
@@ -255,7 +272,7 @@ fn snapshot(payload: &[u8], about: Datagram) -> Result<Snapshot, Fault> {
 }
 
 /// RFC 4291 section 2.5.5.2; the IPv4 address is in the first four bytes.
-fn mapped(address: [u8; 16]) -> [u8; 16] {
+pub(crate) fn mapped(address: [u8; 16]) -> [u8; 16] {
     let mut out = [0; 16];
     out[10..12].fill(0xff);
     out[12..].copy_from_slice(&address[..4]);
@@ -263,14 +280,20 @@ fn mapped(address: [u8; 16]) -> [u8; 16] {
 }
 
 /// The value of `INET_DIAG_SHUTDOWN`, where the message has it.
-fn shutdown(mut attributes: &[u8]) -> Result<Option<u8>, Fault> {
+fn shutdown(attributes: &[u8]) -> Result<Option<u8>, Fault> {
+    let value = attribute(attributes, INET_DIAG_SHUTDOWN)?;
+    Ok(value.and_then(|value| value.first().copied()))
+}
+
+/// The value of an attribute, where the message has it.
+pub(crate) fn attribute(mut attributes: &[u8], wanted: u16) -> Result<Option<&[u8]>, Fault> {
     let mut found = None;
     while !attributes.is_empty() {
         let ([len, kind], _): ([u16; 2], _) = prefix(attributes)?;
         let len = usize::from(len);
         let value = body(attributes, len, 4)?;
-        if kind == INET_DIAG_SHUTDOWN {
-            found = value.first().copied().or(found);
+        if kind == wanted {
+            found = Some(value);
         }
         attributes = attributes.get(aligned(len)..).unwrap_or_default();
     }

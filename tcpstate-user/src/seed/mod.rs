@@ -10,11 +10,11 @@
 //!
 //! [`Snapshot`]: tcpstate_common::record::Snapshot
 
-mod inet_diag;
+pub(crate) mod inet_diag;
 mod mountinfo;
 mod namespaces;
-mod sock_diag;
-mod walk;
+pub(crate) mod sock_diag;
+pub(crate) mod walk;
 
 use std::{fs::File, io, thread};
 

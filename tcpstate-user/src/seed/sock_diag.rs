@@ -45,16 +45,52 @@ pub(super) fn dump(netns: u32, out: &mut Vec<u8>) -> io::Result<()> {
 
 fn dump_family(family: u8, netns: u32, out: &mut Vec<u8>) -> io::Result<()> {
     let begin = out.len();
+    ask(&request(family, SEQ), &mut |part| match part {
+        Part::Begin => {
+            out.truncate(begin);
+            Ok(Progress::More)
+        }
+        Part::Datagram(bytes) => {
+            let about = Datagram {
+                seq: SEQ,
+                netns,
+                ktime: monotonic_ns(),
+            };
+            parse(bytes, about, out)
+        }
+    })
+}
+
+/// The sequence number of every request.
+pub(crate) const SEQ: u32 = 1;
+
+/// What comes of a request.
+pub(crate) enum Part<'a> {
+    /// It is asked, or asked again: what came before does not count.
+    Begin,
+    /// A part of the answer.
+    Datagram(&'a [u8]),
+}
+
+/// Asks the kernel about the sockets of the network namespace in which the
+/// calling thread is, and hands the answer to `take`.
+///
+/// # Errors
+///
+/// When the kernel refuses, or its answer cannot be read.
+pub(crate) fn ask(
+    request: &[u8],
+    take: &mut dyn FnMut(Part<'_>) -> Result<Progress, Fault>,
+) -> io::Result<()> {
     let mut buffer = vec![0; ROOM];
     for _ in 1..TRIES {
-        match dump_once(family, netns, &mut buffer, out) {
+        match ask_once(request, &mut buffer, take) {
             Err(Failure::Answer(Fault::Interrupted)) => {}
             Err(Failure::TooLong(need)) => buffer.resize(need, 0),
             result => return result.map_err(io::Error::from),
         }
-        out.truncate(begin);
     }
-    dump_once(family, netns, &mut buffer, out).map_err(io::Error::from)
+    ask_once(request, &mut buffer, take).map_err(io::Error::from)
 }
 
 /// Why one try failed.
@@ -82,24 +118,23 @@ impl From<rustix::io::Errno> for Failure {
 }
 
 /// One dump over a socket of its own, so that nothing is left of an earlier one.
-fn dump_once(family: u8, netns: u32, buffer: &mut [u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-    const SEQ: u32 = 1;
+fn ask_once(
+    request: &[u8],
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(Part<'_>) -> Result<Progress, Fault>,
+) -> Result<(), Failure> {
+    take(Part::Begin).map_err(Failure::Answer)?;
     let socket = open()?;
-    retry_on_intr(|| send(&socket, &request(family, SEQ), SendFlags::empty()))?;
+    retry_on_intr(|| send(&socket, request, SendFlags::empty()))?;
     loop {
         // With TRUNC the length is the datagram's own, even where it is longer
         // than the buffer.
         let (_, len) = retry_on_intr(|| recv(&socket, &mut *buffer, RecvFlags::TRUNC))?;
-        let about = Datagram {
-            seq: SEQ,
-            netns,
-            ktime: monotonic_ns(),
-        };
         let datagram = buffer.get(..len).ok_or(Failure::TooLong(len))?;
         if datagram.is_empty() {
             return Err(Failure::Answer(Fault::Truncated { have: 0, need: 16 }));
         }
-        if parse(datagram, about, out).map_err(Failure::Answer)? == Progress::Done {
+        if take(Part::Datagram(datagram)).map_err(Failure::Answer)? == Progress::Done {
             return Ok(());
         }
     }

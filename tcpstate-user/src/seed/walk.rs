@@ -47,6 +47,22 @@ pub(super) fn walk(mut iterator: Option<&mut OpenIterator<'_>>, out: &mut Vec<u8
     report
 }
 
+/// Calls `visit` in each network namespace, with its inode number, and returns
+/// those that could not be entered. The calling thread must end afterwards.
+pub(crate) fn each_namespace(visit: &mut dyn FnMut(u64)) -> Vec<(u64, String)> {
+    let mut here = None;
+    let mut failed = Vec::new();
+    let unreachable = namespaces::visit(&mut |namespace| {
+        let inode = namespace.inode;
+        match enter(&namespace, &mut here) {
+            Ok(()) => visit(inode),
+            Err(error) => failed.push((inode, error.to_string())),
+        }
+    });
+    failed.extend(unreachable);
+    failed
+}
+
 /// The first namespace is the thread's own: no privilege is needed to stay.
 fn enter(namespace: &Namespace, here: &mut Option<u64>) -> io::Result<()> {
     if here.is_some_and(|here| here != namespace.inode) {

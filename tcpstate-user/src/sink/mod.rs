@@ -14,6 +14,7 @@ pub mod folded;
 mod json;
 pub mod leaks;
 mod name;
+pub mod ports;
 pub mod report;
 mod reports;
 mod table;

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::{
     ReportFormat, Style, dwell, json,
     leaks::{self, Told},
-    table,
+    ports, table,
 };
 use crate::{
     decode::KtimeNs,
@@ -126,6 +126,26 @@ impl<W: Write> Reports<W> {
                 let ts = String::from_utf8_lossy(&ts);
                 out.extend(leaks::json(told, &ts, heading.at.0));
             }
+        }
+        self.again = true;
+        self.flush()
+    }
+
+    /// Writes a report of `ports`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn ports(&mut self, heading: &Heading, told: &ports::Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => {
+                if self.again {
+                    out.push(b'\n');
+                }
+                table::ports::write(heading, told, &mut self.style, out);
+            }
+            ReportFormat::Json => ports::json::write(heading, told, &mut self.style, out),
         }
         self.again = true;
         self.flush()

@@ -6,6 +6,7 @@
 pub(super) mod dwell;
 mod grid;
 mod notes;
+pub(super) mod ports;
 mod row;
 pub(super) mod wide;
 
