@@ -17,6 +17,7 @@
 //! | `redis-server`, `redis-benchmark` | `leaks` | redis-server, redis-tools |
 //! | `rustc` | `leaks` | comes with cargo |
 //! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `nginx`, `wrk` | `ports` | nginx-light, wrk |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -59,6 +60,7 @@ mod leaks;
 mod loss;
 mod namespaces;
 mod origin;
+mod ports;
 mod programs;
 mod recording;
 mod requests;

@@ -48,6 +48,7 @@ pub(crate) const TEST: &[Program] = &[
     here("/usr/share/tomcat10/bin/bootstrap.jar", "tomcat10-common"),
     here("redis-server", "redis-server"),
     here("redis-benchmark", "redis-tools"),
+    here("wrk", "wrk"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),

@@ -51,8 +51,10 @@ impl Ports {
         if self.watch.filter.connections.lports.is_empty() {
             return Ok(());
         }
-        Err("ports counts the local ports that are in use, and -L would leave some out: \
+        Err(
+            "ports counts the local ports that are in use, and -L would leave some out: \
              use -D, --raddr or --laddr"
-            .to_owned())
+                .to_owned(),
+        )
     }
 }

@@ -20,9 +20,8 @@ impl Holding {
     pub(super) fn name(&mut self, namespaces: &mut [(Limits, Vec<u64>)]) {
         let there = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
         let listening: HashSet<u64> = listeners(namespaces).collect();
-        self.known.retain(|inode, pid| {
-            listening.contains(inode) && pid.is_none_or(there)
-        });
+        self.known
+            .retain(|inode, pid| listening.contains(inode) && pid.is_none_or(there));
         let known = &mut self.known;
         let new = listening.iter().filter(|inode| !known.contains_key(inode));
         let new: HashSet<u64> = new.copied().collect();

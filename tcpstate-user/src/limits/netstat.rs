@@ -29,7 +29,9 @@ pub(super) fn sockstat(text: &str, wanted: &str) -> Known<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"));
     let mut words = line.unwrap_or_default().split_whitespace();
     let found = words.find(|word| *word == wanted).and(words.next());
-    found.and_then(|value| value.parse().ok()).ok_or_else(missing)
+    found
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(missing)
 }
 
 #[cfg(test)]

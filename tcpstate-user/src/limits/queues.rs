@@ -1,11 +1,7 @@
 //! The sockets of a network namespace that have a port by `bind()` and no
 //! connection: listeners with their queues, and those that are only bound.
 
-use std::{
-    io,
-    net::Ipv4Addr,
-    os::fd::AsFd as _,
-};
+use std::{io, net::Ipv4Addr, os::fd::AsFd as _};
 
 use rustix::{
     fd::OwnedFd,
@@ -59,7 +55,9 @@ pub(super) fn bound() -> io::Result<Vec<(Bound, u64)>> {
 pub(super) fn tells_bound() -> Known<()> {
     match bound_is_seen() {
         Ok(true) => Ok(()),
-        Ok(false) => Err("this kernel does not tell of sockets that are bound and not connected".into()),
+        Ok(false) => {
+            Err("this kernel does not tell of sockets that are bound and not connected".into())
+        }
         Err(error) => Err(super::reason("whether bound sockets are told", &error)),
     }
 }

@@ -82,7 +82,10 @@ pub struct Queue {
 impl Queue {
     /// Of sockets that share a port.
     pub(super) fn and(self, other: &Self) -> Self {
-        let drops = self.drops.unwrap_or(0).saturating_add(other.drops.unwrap_or(0));
+        let drops = self
+            .drops
+            .unwrap_or(0)
+            .saturating_add(other.drops.unwrap_or(0));
         Self {
             waiting: self.waiting.saturating_add(other.waiting),
             limit: self.limit.saturating_add(other.limit),

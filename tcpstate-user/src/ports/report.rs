@@ -194,4 +194,3 @@ pub(super) fn build(mut census: Census<'_>, now: KtimeNs) -> Report {
     }
     report
 }
-

@@ -30,9 +30,8 @@ pub(super) fn rows(census: &Census<'_>, now: KtimeNs) -> (Vec<Row>, Rest) {
                 }))
     };
     let failing = census.ports.accounts.iter();
-    let failing = failing.filter(|(space, account)| {
-        account.failed > 0 && !census.spaces.contains_key(*space)
-    });
+    let failing = failing
+        .filter(|(space, account)| account.failed > 0 && !census.spaces.contains_key(*space));
     let none = failing.map(|(space, _)| (*space, Still::default()));
     let all = census.spaces.iter().map(|(space, still)| (*space, *still));
     let mut all: Vec<_> = all.chain(none).filter(|(space, _)| shown(space)).collect();
@@ -110,9 +109,9 @@ fn row(
         hold_ns,
         reused: reuse_after_ns.is_some(),
     };
-    let outlook = left
-        .as_ref()
-        .map_or(Outlook::Unknown, |left| outlook(&state(left), rates.as_ref()));
+    let outlook = left.as_ref().map_or(Outlook::Unknown, |left| {
+        outlook(&state(left), rates.as_ref())
+    });
     let bound = census.ports.bound.iter();
     let mut row = Row {
         space,
@@ -130,7 +129,11 @@ fn row(
         outlook,
         makers: ranked(makers),
         opened: account.pace.totals.opened,
-        ended: account.ended.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
+        ended: account
+            .ended
+            .iter()
+            .map(|(cause, count)| (cause.name(), *count))
+            .collect(),
         failed: account.failed,
         failed_lately: account.lately(now),
         bound_before: bound.filter(|(netns, _)| *netns == space.netns).count() as u64,
@@ -144,7 +147,11 @@ fn row(
 
 fn room(census: &Census<'_>, netns: u32) -> Known<Counts> {
     match census.places.get(&netns) {
-        Some(place) => place.room.as_ref().map(|room| room.counts).map_err(Clone::clone),
+        Some(place) => place
+            .room
+            .as_ref()
+            .map(|room| room.counts)
+            .map_err(Clone::clone),
         None => Err(census
             .reading
             .map_or_else(|| "nothing was read".into(), |it| it.missing.clone())),
@@ -164,9 +171,11 @@ impl Account {
 
     fn time_wait(&self) -> Waits {
         Waits {
-            ns: self.expired_ns.checked_div(self.expired).unwrap_or(TIME_WAIT_NS),
+            ns: self
+                .expired_ns
+                .checked_div(self.expired)
+                .unwrap_or(TIME_WAIT_NS),
             measured: self.expired,
         }
     }
 }
-

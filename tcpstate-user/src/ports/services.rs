@@ -41,8 +41,7 @@ pub(super) fn servers(census: &mut Census<'_>) -> (Vec<Server>, Rest) {
 }
 
 pub(super) fn listeners(census: &Census<'_>) -> (Vec<Listener>, u64) {
-    let mut queues: HashMap<Place, Queues, RandomState> =
-        HashMap::default();
+    let mut queues: HashMap<Place, Queues, RandomState> = HashMap::default();
     let namespaces = census.reading.iter().flat_map(|it| &it.namespaces);
     for limits in namespaces {
         for bound in limits.bound.iter().flatten() {
@@ -82,11 +81,7 @@ pub(super) fn listeners(census: &Census<'_>) -> (Vec<Listener>, u64) {
 }
 
 impl Listener {
-    fn new(
-        census: &Census<'_>,
-        it: &Listening,
-        told: Option<Queues>,
-    ) -> Self {
+    fn new(census: &Census<'_>, it: &Listening, told: Option<Queues>) -> Self {
         let absent = || match census.limits(it.netns) {
             None => census.reading.map_or_else(
                 || "nothing was read".into(),
@@ -138,7 +133,11 @@ pub(super) fn namespaces(census: &Census<'_>, rows: &[Row]) -> (Vec<Namespace>, 
             bound: Ok(Vec::new()),
             ..place.limits.clone()
         },
-        room: place.room.as_ref().map(|room| room.counts).map_err(Clone::clone),
+        room: place
+            .room
+            .as_ref()
+            .map(|room| room.counts)
+            .map_err(Clone::clone),
         grown: grown(census, place.limits),
     });
     (told.collect(), beyond.len() as u64)
@@ -147,7 +146,12 @@ pub(super) fn namespaces(census: &Census<'_>, rows: &[Row]) -> (Vec<Namespace>, 
 /// Counters that went back are another namespace's, with the same number.
 fn grown(census: &Census<'_>, limits: &Limits) -> Known<Counters> {
     let now = limits.counters.clone()?;
-    let then = census.ports.baselines.get(&limits.netns).copied().unwrap_or(now);
+    let then = census
+        .ports
+        .baselines
+        .get(&limits.netns)
+        .copied()
+        .unwrap_or(now);
     let increase = |of: fn(&Counters) -> u64| of(&now).checked_sub(of(&then));
     let all = || {
         Some(Counters {

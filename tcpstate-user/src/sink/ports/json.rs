@@ -302,7 +302,10 @@ fn listener(it: &Listener) -> ListenerLine<'_> {
         laddr: plain(&it.addr),
         lport: it.port,
         pid: it.pid,
-        comm: it.comm.as_ref().map(|comm| Untrusted::comm(comm).to_lossy()),
+        comm: it
+            .comm
+            .as_ref()
+            .map(|comm| Untrusted::comm(comm).to_lossy()),
         sockets: it.sockets,
         queue: queue.map(|queue| queue.waiting),
         queue_limit: queue.map(|queue| queue.limit),
@@ -351,7 +354,11 @@ fn host<'a>(told: &Told<'a>) -> HostLine<'a> {
         orphans: value(&report.orphans),
         max_orphans: value(&report.max_orphans),
         max_orphans_reason: why(&report.max_orphans),
-        limits: if told.live { "read" } else { "not_in_recording" },
+        limits: if told.live {
+            "read"
+        } else {
+            "not_in_recording"
+        },
         bound_reason: report.bound_unknown.as_deref(),
         unaccounted: report.unaccounted,
         gaps: told.gaps,

@@ -20,9 +20,9 @@ pub(in crate::sink) fn space(row: &Row) -> Option<String> {
             "connect() has no port to choose from: ip_local_port_range, without reserved \
              and bound ports, is empty."
         ),
-        (Verdict::Exhausted, _) => format!(
-            "No port is left from {from} to {to}: connect() fails with EADDRNOTAVAIL."
-        ),
+        (Verdict::Exhausted, _) => {
+            format!("No port is left from {from} to {to}: connect() fails with EADDRNOTAVAIL.")
+        }
         (Verdict::RunningOut, Outlook::In(ns)) => {
             let rate = row.rates.map_or(0.0, |rates| rates.opened);
             format!(

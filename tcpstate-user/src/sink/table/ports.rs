@@ -40,7 +40,12 @@ pub(in crate::sink) fn write(
     }
     if !report.namespaces.is_empty() {
         out.push(b'\n');
-        namespaces(&report.namespaces, report.other_namespaces, style.color, out);
+        namespaces(
+            &report.namespaces,
+            report.other_namespaces,
+            style.color,
+            out,
+        );
     }
     notes(told, heading.last, out);
 }
@@ -233,7 +238,12 @@ fn namespaces(namespaces: &[Namespace], others: u64, color: bool, out: &mut Vec<
 /// What is wrong at once; at the end also what the numbers mean.
 fn notes(told: &Told<'_>, last: bool, out: &mut Vec<u8>) {
     let report = told.report;
-    let mut said: Vec<String> = report.rows.iter().filter_map(words::space).take(3).collect();
+    let mut said: Vec<String> = report
+        .rows
+        .iter()
+        .filter_map(words::space)
+        .take(3)
+        .collect();
     said.extend(report.listeners.iter().filter_map(words::listener));
     said.extend(report.namespaces.iter().flat_map(words::namespace));
     said.extend(words::host(told));
@@ -271,7 +281,11 @@ fn reasons(told: &Told<'_>) -> Vec<String> {
         .collect();
     why.dedup();
     if told.live {
-        said.extend(why.into_iter().take(3).map(|why| format!("Ports left are not known: {why}.")));
+        said.extend(
+            why.into_iter()
+                .take(3)
+                .map(|why| format!("Ports left are not known: {why}.")),
+        );
     }
     if let Some(why) = &report.bound_unknown {
         said.push(format!("LEFT may be too high: {why}."));
