@@ -16,6 +16,8 @@ pub enum Verdict {
     RunningOut,
     /// Nothing can be said yet.
     TooEarly,
+    /// How many ports are left is not known.
+    Unknown,
     /// There is enough.
     Fine,
 }
@@ -49,6 +51,7 @@ impl Verdict {
             Self::Exhausted => "exhausted",
             Self::RunningOut => "running_out",
             Self::TooEarly => "too_early",
+            Self::Unknown => "unknown",
             Self::Fine => "fine",
         }
     }
@@ -76,6 +79,7 @@ pub(super) fn verdict(row: &Row) -> Verdict {
         _ if row.failed_lately => Verdict::Exhausted,
         Outlook::Now => Verdict::Exhausted,
         Outlook::In(ns) if ns <= SOON => Verdict::RunningOut,
+        Outlook::Unknown if row.left.is_err() => Verdict::Unknown,
         Outlook::Unknown => Verdict::TooEarly,
         Outlook::In(_) | Outlook::NotAtThisRate => Verdict::Fine,
     }

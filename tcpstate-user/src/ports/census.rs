@@ -128,7 +128,7 @@ impl<'a> Census<'a> {
                         .is_ok_and(|(low, high)| port < *low || port > *high)
                 });
                 self.ports.is_served(open.netns, port)
-                    || (outside && !self.ports.bound.contains(&(open.netns, port)))
+                    || (outside && !self.ports.bound.contains_key(&(open.netns, port)))
             }
         }
     }

@@ -25,10 +25,11 @@ mod rows;
 mod services;
 mod survey;
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
@@ -81,8 +82,8 @@ pub struct Ports {
     failed: HashMap<(Space, Who), u64, RandomState>,
     /// Ports that are or were listened on, or that came with an `accept`.
     served: HashSet<(u32, u16), RandomState>,
-    /// Ports that were bound before `connect()`.
-    bound: HashSet<(u32, u16)>,
+    /// Ports that were bound before `connect()`, and when that was.
+    bound: HashMap<(u32, u16), KtimeNs, RandomState>,
     /// The first reading of each namespace's counters.
     baselines: HashMap<u32, Counters, RandomState>,
     /// Connects for which there was no room in `accounts`.
@@ -113,7 +114,7 @@ impl Ports {
             accounts: HashMap::default(),
             failed: HashMap::default(),
             served: HashSet::default(),
-            bound: HashSet::default(),
+            bound: HashMap::default(),
             baselines: HashMap::default(),
             unaccounted: 0,
         }
@@ -127,7 +128,8 @@ impl Ports {
         };
         let connects = (event.old, event.new) == (TcpState::Close, TcpState::SynSent);
         if connects && event.tuple.lport != 0 && self.bound.len() < MAX_BOUND {
-            self.bound.insert((event.netns, event.tuple.lport));
+            self.bound
+                .insert((event.netns, event.tuple.lport), record.at);
         }
     }
 
@@ -142,13 +144,7 @@ impl Ports {
             (TcpState::SynSent, TcpState::Close) if change.cause == Some(Cause::NoPort) => {
                 self.failed(change);
             }
-            (TcpState::Close, TcpState::SynSent) if tuple.lport != 0 => {
-                if let Some(account) = self.account(change.netns, tuple) {
-                    account.pace.opened(change.at);
-                } else {
-                    self.unaccounted += 1;
-                }
-            }
+            (TcpState::Close, TcpState::SynSent) if tuple.lport != 0 => self.opened(change),
             _ if tuple.lport == 0 || self.is_served(change.netns, tuple.lport) => {}
             (old, new) => {
                 let space = Space::of(change.netns, tuple);
@@ -159,12 +155,26 @@ impl Ports {
         }
     }
 
+    fn opened(&mut self, change: &Change) {
+        // connect() has chosen a port that was bound once: it is not any more.
+        let key = (change.netns, change.tuple.lport);
+        if self.bound.get(&key).is_some_and(|at| *at < change.at) {
+            self.bound.remove(&key);
+        }
+        match self.account(change.netns, &change.tuple) {
+            Some(account) => account.pace.opened(change.at),
+            None => self.unaccounted += 1,
+        }
+    }
+
     fn failed(&mut self, change: &Change) {
         let space = Space::of(change.netns, &change.tuple);
-        if let Some(account) = self.account(change.netns, &change.tuple) {
-            account.failed += 1;
-            account.failed_at = account.failed_at.max(Some(change.at));
-        }
+        let Some(account) = self.account(change.netns, &change.tuple) else {
+            self.unaccounted += 1;
+            return;
+        };
+        account.failed += 1;
+        account.failed_at = account.failed_at.max(Some(change.at));
         let mut key = (space, Who::of(change.origin));
         if self.failed.len() >= MAX_FAILED && !self.failed.contains_key(&key) {
             key.1 = Who::Others;

@@ -169,7 +169,7 @@ impl Report {
 
 pub(super) fn build(mut census: Census<'_>, now: KtimeNs) -> Report {
     let reading = census.reading;
-    let absent = || Err("nothing was read".into());
+    let absent = || Err("no limits were read".into());
     let (rows, rest) = rows::rows(&census, now);
     let (servers, other_servers) = services::servers(&mut census);
     let (listeners, other_listeners) = services::listeners(&census);

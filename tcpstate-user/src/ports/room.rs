@@ -3,11 +3,15 @@
 //! The rule is that of `__inet_hash_connect`:
 //! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L1003-L1130>.
 //! It tries every port of the range once, those with the parity of the low end
-//! first: parity decides which port is taken, not how many there are. It skips
-//! reserved ports, and every port whose bucket carries a `bind()` or a
+//! first: parity decides which port is taken, not how many there are. Of an odd
+//! number of ports each attempt leaves one out, mostly the lowest, and another
+//! attempt another one: 300 times a range of 21 was filled on Linux 6.18, and 25
+//! times the lowest was still free when `connect()` failed. All are counted.
+//! It skips reserved ports, and every port whose bucket carries a `bind()` or a
 //! `listen()`, whatever the destination.
 
-use std::collections::HashSet;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use super::{Limits, limits::Known};
 
@@ -36,7 +40,7 @@ pub struct Counts {
 
 impl Room {
     /// `bound` has the ports with a `bind()` besides those that were read.
-    pub(super) fn new(limits: &Limits, bound: &HashSet<(u32, u16)>) -> Known<Self> {
+    pub(super) fn new(limits: &Limits, bound: &HashSet<(u32, u16), RandomState>) -> Known<Self> {
         let (low, high) = limits.range.clone()?;
         let reserved = limits.reserved.clone()?;
         let told = limits.bound.clone()?;

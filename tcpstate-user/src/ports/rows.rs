@@ -38,7 +38,11 @@ pub(super) fn rows(census: &Census<'_>, now: KtimeNs) -> (Vec<Row>, Rest) {
     let rank = |(space, still): &(Space, Still)| {
         let account = census.ports.accounts.get(space);
         let failed = account.is_some_and(|account| account.lately(now));
-        (Reverse(failed), Reverse(still.used), *space)
+        (
+            Reverse(failed),
+            Reverse(share(census, space, still)),
+            *space,
+        )
     };
     all.sort_unstable_by_key(rank);
     let beyond = all.split_off(asked.top.min(all.len()));
@@ -50,6 +54,16 @@ pub(super) fn rows(census: &Census<'_>, now: KtimeNs) -> (Vec<Row>, Rest) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|row| row.verdict.min(Verdict::TooEarly));
     (rows, rest)
+}
+
+/// How much of its ports a space uses, in millionths; of the default range
+/// where that is not known.
+fn share(census: &Census<'_>, space: &Space, still: &Still) -> u64 {
+    let usable = census
+        .room(space.netns)
+        .map_or(28_232, |room| room.counts.usable);
+    let ports = if usable == 0 { 1 } else { u64::from(usable) };
+    still.used.saturating_mul(1_000_000) / ports
 }
 
 fn by_space(census: &Census<'_>) -> HashMap<Space, Vec<(Who, Held)>, RandomState> {
@@ -136,7 +150,9 @@ fn row(
             .collect(),
         failed: account.failed,
         failed_lately: account.lately(now),
-        bound_before: bound.filter(|(netns, _)| *netns == space.netns).count() as u64,
+        bound_before: bound
+            .filter(|((netns, _), _)| *netns == space.netns)
+            .count() as u64,
         verdict: Verdict::TooEarly,
         advice: Vec::new(),
     };
@@ -154,7 +170,7 @@ fn room(census: &Census<'_>, netns: u32) -> Known<Counts> {
             .map_err(Clone::clone),
         None => Err(census
             .reading
-            .map_or_else(|| "nothing was read".into(), |it| it.missing.clone())),
+            .map_or_else(|| "no limits were read".into(), |it| it.missing.clone())),
     }
 }
 

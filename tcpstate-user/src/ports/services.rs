@@ -84,7 +84,7 @@ impl Listener {
     fn new(census: &Census<'_>, it: &Listening, told: Option<Queues>) -> Self {
         let absent = || match census.limits(it.netns) {
             None => census.reading.map_or_else(
-                || "nothing was read".into(),
+                || "no limits were read".into(),
                 |reading| reading.missing.clone(),
             ),
             Some(limits) => match &limits.bound {

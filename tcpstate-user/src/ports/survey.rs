@@ -1,10 +1,8 @@
 //! The first look at the open sockets: which local ports are services', and
 //! which are bound.
 
-use std::collections::HashSet;
-
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tcpstate_common::state::TcpState;
 
 use super::{Census, MAX_BOUND, Ports, Reading, census::Place, room::Room};
@@ -50,7 +48,8 @@ impl<'a> Survey<'a> {
         if serves {
             self.ports.serve(key.0, key.1);
         }
-        let known = serves || self.ports.served.contains(&key) || self.ports.bound.contains(&key);
+        let known =
+            serves || self.ports.served.contains(&key) || self.ports.bound.contains_key(&key);
         if known && self.present.len() < 2 * MAX_BOUND {
             self.present.insert(key);
         }
@@ -66,8 +65,8 @@ impl<'a> Survey<'a> {
             present,
         } = self;
         ports.served.retain(|key| present.contains(key));
-        ports.bound.retain(|key| present.contains(key));
-        let mut skipped: HashSet<(u32, u16)> = ports.bound.clone();
+        ports.bound.retain(|key, _| present.contains(key));
+        let mut skipped: HashSet<(u32, u16), RandomState> = ports.bound.keys().copied().collect();
         // A connection that was accepted keeps the listener's port, and mark.
         skipped.extend(ports.served.iter().copied());
         let namespaces = reading.iter().flat_map(|it| &it.namespaces);
