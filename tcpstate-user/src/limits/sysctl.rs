@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::ports::Known;
 
-/// `32768	60999`: both ends included.
+/// `32768 60999`, with a tab: both ends included.
 pub(super) fn range(text: &str) -> Known<(u16, u16)> {
     let mut ends = text.split_whitespace().map(str::parse);
     match (ends.next(), ends.next(), ends.next()) {

@@ -3,6 +3,9 @@
 pub(super) mod json;
 pub(super) mod words;
 
+#[cfg(test)]
+mod tests;
+
 use tcpstate_common::state::TcpState;
 
 use super::address;

@@ -14,21 +14,26 @@ pub(in crate::sink) const NO_PORTS: &str = "TIME_WAIT on the accepting side cost
 pub(in crate::sink) fn space(row: &Row) -> Option<String> {
     let to = endpoint(&row.space.raddr, row.space.rport);
     let from = plain(&row.space.laddr);
-    let usable = row.room.as_ref().map_or(0, |room| room.usable);
+    let usable = row.room.as_ref().map(|room| room.usable).ok();
     let mut said = match (row.verdict, row.outlook) {
-        (Verdict::Exhausted, _) if usable == 0 => format!(
-            "connect() has no port to choose from: ip_local_port_range, without reserved \
-             and bound ports, is empty."
-        ),
-        (Verdict::Exhausted, _) => {
+        (Verdict::Exhausted, _) if usable == Some(0) => {
+            "connect() has no port to choose from: ip_local_port_range, without reserved and \
+             bound ports, is empty."
+                .to_owned()
+        }
+        (Verdict::Exhausted, Outlook::Now) => {
             format!("No port is left from {from} to {to}: connect() fails with EADDRNOTAVAIL.")
+        }
+        (Verdict::Exhausted, _) => {
+            format!("There was no port from {from} to {to} within the last ten seconds.")
         }
         (Verdict::RunningOut, Outlook::In(ns)) => {
             let rate = row.rates.map_or(0.0, |rates| rates.opened);
             format!(
                 "Ports from {from} to {to} run out in {} if it goes on like this: {rate:.0} \
-                 connects a second, the {usable} ports last for {:.0}.",
+                 connects a second, and {} ports last for {:.0}.",
                 human(ns),
+                usable.unwrap_or(0),
                 row.sustainable.unwrap_or(0.0)
             )
         }

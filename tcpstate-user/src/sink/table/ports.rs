@@ -17,6 +17,9 @@ use crate::{
 
 use Side::{Left, Right};
 
+/// Of the sentences below the tables.
+const WIDTH: usize = 90;
+
 pub(in crate::sink) fn write(
     heading: &Heading,
     told: &Told<'_>,
@@ -238,12 +241,7 @@ fn namespaces(namespaces: &[Namespace], others: u64, color: bool, out: &mut Vec<
 /// What is wrong at once; at the end also what the numbers mean.
 fn notes(told: &Told<'_>, last: bool, out: &mut Vec<u8>) {
     let report = told.report;
-    let mut said: Vec<String> = report
-        .rows
-        .iter()
-        .filter_map(words::space)
-        .take(3)
-        .collect();
+    let mut said: Vec<String> = report.worst().and_then(words::space).into_iter().collect();
     said.extend(report.listeners.iter().filter_map(words::listener));
     said.extend(report.namespaces.iter().flat_map(words::namespace));
     said.extend(words::host(told));
@@ -260,10 +258,27 @@ fn notes(told: &Told<'_>, last: bool, out: &mut Vec<u8>) {
     if !said.is_empty() {
         out.push(b'\n');
     }
-    for sentence in said {
-        out.extend_from_slice(sentence.as_bytes());
-        out.push(b'\n');
+    for paragraph in said {
+        wrapped(&paragraph, out);
     }
+}
+
+/// In lines of at most [`WIDTH`] columns, all but the first indented.
+fn wrapped(paragraph: &str, out: &mut Vec<u8>) {
+    let mut column = 0;
+    for word in paragraph.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > WIDTH {
+            out.extend_from_slice(b"\n  ");
+            column = 2;
+        } else if column > 0 {
+            out.push(b' ');
+            column += 1;
+        }
+        out.extend_from_slice(word.as_bytes());
+        column += width;
+    }
+    out.push(b'\n');
 }
 
 /// Why something is not known, and orphans, which have no table.
