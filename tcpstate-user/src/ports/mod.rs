@@ -34,7 +34,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
     decode::{Event, Family, KtimeNs, Record},
-    track::{Cause, Change, Dwell, Follows, Process},
+    track::{Cause, Change, ConnId, Dwell, Follows, Process},
 };
 
 pub use advice::{Advice, Verdict};
@@ -55,6 +55,8 @@ use pace::Pace;
 pub const MAX_SPACES: usize = 1 << 14;
 /// Processes of which failed connects are counted, by space.
 const MAX_FAILED: usize = 1 << 12;
+/// Connections whose port is not known yet.
+const MAX_UNBORN: usize = 1 << 12;
 /// Ports that are bound or listened on.
 const MAX_BOUND: usize = 1 << 16;
 
@@ -84,6 +86,8 @@ pub struct Ports {
     served: HashSet<(u32, u16), RandomState>,
     /// Ports that were bound before `connect()`, and when that was.
     bound: HashMap<(u32, u16), KtimeNs, RandomState>,
+    /// Connections of which it was told that they connect, not from which port.
+    unborn: HashSet<ConnId, RandomState>,
     /// The first reading of each namespace's counters.
     baselines: HashMap<u32, Counters, RandomState>,
     /// Connects for which there was no room in `accounts`.
@@ -115,6 +119,7 @@ impl Ports {
             failed: HashMap::default(),
             served: HashSet::default(),
             bound: HashMap::default(),
+            unborn: HashSet::default(),
             baselines: HashMap::default(),
             unaccounted: 0,
         }
@@ -136,6 +141,10 @@ impl Ports {
     /// Takes a change of any socket.
     pub fn change(&mut self, change: &Change) {
         let tuple = &change.tuple;
+        // The tracker does not wait for ever for a port that it was not told.
+        if !self.unborn.is_empty() && self.unborn.remove(&change.conn) && tuple.lport != 0 {
+            self.opened(change);
+        }
         match (change.old, change.new) {
             (_, TcpState::Listen) | (TcpState::Listen, TcpState::SynRecv) => {
                 self.serve(change.netns, tuple.lport);
@@ -145,6 +154,9 @@ impl Ports {
                 self.failed(change);
             }
             (TcpState::Close, TcpState::SynSent) if tuple.lport != 0 => self.opened(change),
+            (TcpState::Close, TcpState::SynSent) if self.unborn.len() < MAX_UNBORN => {
+                self.unborn.insert(change.conn);
+            }
             _ if tuple.lport == 0 || self.is_served(change.netns, tuple.lport) => {}
             (old, new) => {
                 let space = Space::of(change.netns, tuple);

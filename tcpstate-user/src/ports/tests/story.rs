@@ -183,6 +183,29 @@ fn connects_without_a_port_are_counted_by_process() {
 }
 
 #[test]
+fn a_connect_whose_port_is_told_late_is_counted_once_and_in_time() {
+    let mut world = World::new(limits(100, 109));
+    let sent = super::SynSent;
+    world.ports.change(&change(SECOND, tuple(0), Close, sent));
+    world
+        .ports
+        .change(&change(SECOND, tuple(100), sent, Established));
+    world
+        .ports
+        .change(&change(SECOND, tuple(100), Established, CloseWait));
+    world.open.push(open(tuple(100), CloseWait));
+    assert_eq!(world.row(2 * SECOND).opened, 1);
+    // One that fails is none.
+    world
+        .ports
+        .change(&change(3 * SECOND, tuple(0), Close, sent));
+    world.fail(3 * SECOND, None);
+    let row = world.row(4 * SECOND);
+    assert_eq!((row.opened, row.failed), (1, 1));
+    assert!(world.ports.unborn.is_empty());
+}
+
+#[test]
 fn many_processes_of_one_name_are_one_row() {
     let mut world = World::new(limits(100, 999));
     for pid in 0..50_u32 {
