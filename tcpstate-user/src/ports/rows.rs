@@ -105,13 +105,7 @@ fn row(
     let nothing = Account::default();
     let account = census.ports.accounts.get(&space).unwrap_or(&nothing);
     let room = room(census, space.netns);
-    let follows = census.ports.follows;
-    let followed = follows.begins && follows.ends;
-    let left = match &room {
-        Err(why) => Err(why.clone()),
-        Ok(_) if !followed => Err("no hook tells of TIME_WAIT here".into()),
-        Ok(room) => Ok(u64::from(room.usable).saturating_sub(still.used - still.reusable)),
-    };
+    let left = left(census, &room, still);
     let limits = census.limits(space.netns);
     let reuse_after_ns = limits.and_then(|limits| limits.reuse_after(space.is_loopback()));
     let time_wait = account.time_wait();
@@ -159,6 +153,16 @@ fn row(
     row.verdict = verdict(&row);
     row.advice = advice(&row);
     row
+}
+
+/// By the kernel's rule, where all that holds a port is known.
+fn left(census: &Census<'_>, room: &Known<Counts>, still: &Still) -> Known<u64> {
+    let usable = u64::from(room.as_ref().map_err(Clone::clone)?.usable);
+    let follows = census.ports.follows;
+    if !(follows.begins && follows.ends) {
+        return Err("no hook tells of TIME_WAIT here".into());
+    }
+    Ok(usable.saturating_sub(still.used.saturating_sub(still.reusable)))
 }
 
 fn room(census: &Census<'_>, netns: u32) -> Known<Counts> {

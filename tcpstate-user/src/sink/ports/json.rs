@@ -10,148 +10,18 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tcpstate_common::state::TcpState;
 
-use super::{Told, of, plain, words};
+use super::{
+    Told,
+    fields::{
+        CountersLine, HostLine, Line, ListenerLine, MakerLine, NamespaceLine, RestLine, ServerLine,
+        SpaceLine,
+    },
+    of, plain, words,
+};
 use crate::{
     ports::{Counters, Held, Known, Listener, Maker, Namespace, Outlook, Rest, Row, Server},
     sink::{Heading, Style, Untrusted, json::object, name},
 };
-
-#[derive(Serialize)]
-struct Line<'a, T> {
-    r#type: &'static str,
-    ts: &'a str,
-    mono_ns: u64,
-    r#final: bool,
-    what: &'static str,
-    #[serde(flatten)]
-    row: T,
-}
-
-#[derive(Serialize)]
-struct SpaceLine<'a> {
-    netns: Option<u32>,
-    family: &'static str,
-    laddr: String,
-    raddr: String,
-    rport: u16,
-    states: BTreeMap<&'static str, u64>,
-    sockets: u64,
-    time_wait: u64,
-    fin_wait2: u64,
-    by: Vec<MakerLine>,
-    ended: BTreeMap<&'static str, u64>,
-    opened: u64,
-    opened_per_s: Option<f64>,
-    freed_per_s: Option<f64>,
-    rate_over_ns: Option<u64>,
-    used: u64,
-    reusable: u64,
-    reuse_after_ns: Option<u64>,
-    usable: Option<u32>,
-    left: Option<u64>,
-    left_reason: Option<&'a str>,
-    time_wait_ns: u64,
-    time_wait_measured: u64,
-    sustainable_per_s: Option<f64>,
-    exhaustion: &'static str,
-    exhaustion_ns: Option<u64>,
-    no_port: u64,
-    no_port_lately: bool,
-    verdict: &'static str,
-    advice: Vec<&'static str>,
-    message: Option<String>,
-}
-
-#[derive(Serialize)]
-struct MakerLine {
-    pid: Option<u32>,
-    comm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    comm_hex: Option<String>,
-    processes: Option<u64>,
-    time_wait: u64,
-    fin_wait2: u64,
-    other: u64,
-    no_port: u64,
-}
-
-#[derive(Serialize)]
-struct ServerLine {
-    netns: Option<u32>,
-    lport: u16,
-    states: BTreeMap<&'static str, u64>,
-    sockets: u64,
-    time_wait: u64,
-    fin_wait2: u64,
-    ports_used: u64,
-    message: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct ListenerLine<'a> {
-    netns: Option<u32>,
-    laddr: String,
-    lport: u16,
-    pid: Option<u32>,
-    comm: Option<String>,
-    sockets: u64,
-    queue: Option<u32>,
-    queue_limit: Option<u32>,
-    drops: Option<u32>,
-    queue_reason: Option<&'a str>,
-    full: bool,
-    message: Option<String>,
-}
-
-#[derive(Serialize)]
-struct NamespaceLine<'a> {
-    netns: u32,
-    range: Option<[u16; 2]>,
-    range_ports: Option<u32>,
-    reserved_ports: Option<u32>,
-    bound_ports: Option<u32>,
-    usable: Option<u32>,
-    usable_reason: Option<&'a str>,
-    tw_reuse: Option<u8>,
-    tw_reuse_delay_ms: Option<u32>,
-    tw_reuse_delay_reason: Option<&'a str>,
-    timestamps: Option<u8>,
-    tw_buckets: Option<u64>,
-    max_tw_buckets: Option<u64>,
-    counters: Option<CountersLine>,
-    since_start: Option<CountersLine>,
-    since_start_reason: Option<&'a str>,
-    messages: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct CountersLine {
-    listen_overflows: u64,
-    listen_drops: u64,
-    time_wait_overflows: u64,
-}
-
-#[derive(Serialize)]
-struct HostLine<'a> {
-    orphans: Option<u64>,
-    max_orphans: Option<u64>,
-    max_orphans_reason: Option<&'a str>,
-    limits: &'static str,
-    bound_reason: Option<&'a str>,
-    unaccounted: u64,
-    gaps: u64,
-    messages: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct RestLine {
-    of: &'static str,
-    count: u64,
-    at_least: bool,
-    states: BTreeMap<&'static str, u64>,
-    sockets: u64,
-    no_port: u64,
-}
 
 pub(in crate::sink) fn write(
     heading: &Heading,

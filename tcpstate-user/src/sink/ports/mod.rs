@@ -1,5 +1,6 @@
 //! A report of `ports`, for people and as JSON lines.
 
+mod fields;
 pub(super) mod json;
 pub(super) mod words;
 

@@ -52,6 +52,19 @@ pub(in crate::sink) fn space(row: &Row) -> Option<String> {
     Some(said)
 }
 
+/// How its minisockets ended, where any has.
+pub(in crate::sink) fn ended(row: &Row) -> Option<String> {
+    let each = |(cause, count): &(&str, u64)| format!("{count} {cause}");
+    let ended: Vec<_> = row.ended.iter().map(each).collect();
+    (!ended.is_empty()).then(|| {
+        format!(
+            "How TIME_WAIT and FIN_WAIT2 towards {} ended: {}.",
+            endpoint(&row.space.raddr, row.space.rport),
+            ended.join(", ")
+        )
+    })
+}
+
 fn sentence(advice: Advice, row: &Row) -> String {
     match advice {
         Advice::CloseSockets => {

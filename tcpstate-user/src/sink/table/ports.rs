@@ -250,6 +250,7 @@ fn notes(told: &Told<'_>, last: bool, out: &mut Vec<u8>) {
         if report.servers.iter().any(waits) {
             said.push(words::NO_PORTS.to_owned());
         }
+        said.extend(report.rows.iter().take(3).filter_map(words::ended));
         said.extend(reasons(told));
         if report.worst().is_none() && report.rows.iter().any(|row| row.left.is_ok()) {
             said.push("Ports are not running out anywhere.".to_owned());
