@@ -8,13 +8,15 @@ mod wrk;
 
 use std::net::SocketAddr;
 
-use rustix::io::Errno;
+use rustix::{io::Errno, process::Signal};
 use serde_json::Value;
 
 use self::report::Reports;
 use crate::{
+    clock::wait_for,
     net::{Conn, Listener, bound, socket},
     ns::Netns,
+    tool::{Tool, run, tcpstate},
 };
 
 /// Connects until there is no port, at most `most` times.
@@ -225,4 +227,71 @@ fn a_namespace_that_cannot_be_found_any_more_has_no_limits_and_says_so() {
     );
     reports.stop();
     drop((listener, conn));
+}
+
+#[test]
+fn time_wait_is_measured_and_gives_its_ports_back() {
+    let inside = narrowed(27_001, 27_040);
+    let reports = Reports::start(&inside, &["-i", "500ms"]);
+    inside.enter(|| {
+        let listener = Listener::on("127.0.0.1:8080");
+        let remote = listener.side.local;
+        // Stays, so that the space has a line when the others are over.
+        let kept = listener.pair();
+        wait_out(&listener, 10);
+        let line = reports.until_space("ten in TIME_WAIT", remote, |line| line["time_wait"] == 10);
+        assert_eq!(number(&line, "time_wait_measured"), 0);
+        assert_eq!(number(&line, "time_wait_ns"), 60_000_000_000);
+        assert_eq!(number(&line, "left"), 29);
+        let line = reports.until_space("none any more", remote, |line| line["time_wait"] == 0);
+        assert_eq!(
+            (number(&line, "left"), number(&line, "time_wait_measured")),
+            (39, 10)
+        );
+        assert_eq!(line["ended"]["expired"], 10);
+        // The timer's wheel rounds up, by at most 5.1 s (HZ=100).
+        let measured = number(&line, "time_wait_ns");
+        assert!((60_000_000_000..65_200_000_000).contains(&measured));
+        let sustainable = line["sustainable_per_s"].as_f64().unwrap();
+        let expected = 40e9 / f64::from(u32::try_from(measured / 1_000).unwrap()) / 1e3;
+        assert!((sustainable - expected).abs() < 0.01, "{line}");
+        drop(kept);
+    });
+    reports.stop();
+}
+
+#[test]
+fn a_recording_tells_what_is_used_and_not_of_how_much() {
+    let inside = narrowed(28_001, 28_040);
+    let netns = inside.inode.to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("session");
+    let file = file.to_str().unwrap();
+    let mut recorder = Tool::start(&mut tcpstate(&["record", "-o", file, "--netns", &netns]));
+    let replay = || run(&mut tcpstate(&["ports", "-o", "json", "--replay", file]));
+    wait_for("the beginning of the recording", || {
+        assert!(!recorder.has_ended(), "{}", recorder.stderr.text());
+        replay()
+            .stdout
+            .starts_with("{\"type\":\"start\"")
+            .then_some(())
+    });
+    let remote = inside.enter(|| {
+        let listener = Listener::on("127.0.0.1:8080");
+        wait_out(&listener, 7);
+        listener.side.local
+    });
+    recorder.signal(Signal::INT);
+    assert_eq!(recorder.done().code, Some(0));
+    let done = replay();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let lines = report::told(&done.stdout);
+    let space = lines.iter().find(|line| report::is_towards(line, remote));
+    let space = space.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!((number(space, "used"), &space["left"]), (7, &Value::Null));
+    assert_eq!(
+        (&space["verdict"], &space["exhaustion"]),
+        (&"unknown".into(), &"unknown".into())
+    );
+    assert_eq!(lines.last().unwrap()["limits"], "not_in_recording");
 }

@@ -92,6 +92,8 @@ pub struct Ports {
     baselines: HashMap<u32, Counters, RandomState>,
     /// Connects for which there was no room in `accounts`.
     unaccounted: u64,
+    /// The time of the first report.
+    reported: Option<KtimeNs>,
 }
 
 /// What is remembered of a space.
@@ -122,6 +124,7 @@ impl Ports {
             unborn: HashSet::default(),
             baselines: HashMap::default(),
             unaccounted: 0,
+            reported: None,
         }
     }
 

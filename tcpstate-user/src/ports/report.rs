@@ -188,6 +188,7 @@ pub(super) fn build(mut census: Census<'_>, now: KtimeNs) -> Report {
         bound_unknown: reading.and_then(|it| it.bound_unknown.clone()),
         unaccounted: census.ports.unaccounted,
     };
+    census.ports.reported.get_or_insert(now);
     census.ports.forget_idle(now);
     for account in census.ports.accounts.values_mut() {
         account.pace.mark(now);

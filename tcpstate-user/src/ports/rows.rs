@@ -1,6 +1,6 @@
 //! The tuple spaces of a report: who is short of ports, the worst first.
 
-use std::cmp::Reverse;
+use std::{borrow::Cow, cmp::Reverse};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -102,8 +102,7 @@ fn row(
     makers: &[(Who, Held)],
     now: KtimeNs,
 ) -> Row {
-    let nothing = Account::default();
-    let account = census.ports.accounts.get(&space).unwrap_or(&nothing);
+    let account = account(census, &space);
     let room = room(census, space.netns);
     let left = left(census, &room, still);
     let limits = census.limits(space.netns);
@@ -153,6 +152,18 @@ fn row(
     row.verdict = verdict(&row);
     row.advice = advice(&row);
     row
+}
+
+fn account<'a>(census: &'a Census<'_>, space: &Space) -> Cow<'a, Account> {
+    if let Some(account) = census.ports.accounts.get(space) {
+        return Cow::Borrowed(account);
+    }
+    // Nothing has happened there since the beginning.
+    let mut nothing = Account::default();
+    if let Some(first) = census.ports.reported {
+        nothing.pace.mark(first);
+    }
+    Cow::Owned(nothing)
 }
 
 /// By the kernel's rule, where all that holds a port is known.

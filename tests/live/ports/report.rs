@@ -89,7 +89,8 @@ pub(super) fn is_towards(line: &Value, remote: SocketAddr) -> bool {
         && line["rport"] == remote.port()
 }
 
-fn told(text: &str) -> Vec<Value> {
+/// The lines of `ports` in what has been written.
+pub(super) fn told(text: &str) -> Vec<Value> {
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let lines = whole
         .lines()

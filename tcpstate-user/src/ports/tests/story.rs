@@ -206,6 +206,19 @@ fn a_connect_whose_port_is_told_late_is_counted_once_and_in_time() {
 }
 
 #[test]
+fn a_space_in_which_nothing_has_happened_is_not_used_up() {
+    let mut world = World::new(limits(100, 109));
+    world.open.push(open(tuple(100), Established));
+    assert_eq!(world.row(SECOND).verdict, Verdict::TooEarly);
+    let row = world.row(2 * SECOND);
+    assert_eq!(
+        (row.outlook, row.verdict),
+        (Outlook::NotAtThisRate, Verdict::Fine)
+    );
+    assert_eq!(row.rates.unwrap().opened.to_bits(), 0);
+}
+
+#[test]
 fn many_processes_of_one_name_are_one_row() {
     let mut world = World::new(limits(100, 999));
     for pid in 0..50_u32 {
