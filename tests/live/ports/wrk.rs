@@ -14,6 +14,7 @@ use super::{
     report::is_towards,
 };
 use crate::{
+    clock::Noise,
     facts,
     process::{Running, missing, own_files},
     trace::Trace,
@@ -72,6 +73,7 @@ fn wrk_without_keep_alive_runs_out_when_it_was_predicted() {
     let remote: SocketAddr = "127.0.0.1:8080".parse().unwrap();
     let server = inside.enter(|| nginx(directory.path(), remote));
     reports.until("nginx", |line| line["what"] == "listener");
+    let noise = Noise::start();
     let wrk = inside.enter(|| {
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c2", "-d60s", "http://127.0.0.1:8080/"]);
@@ -83,7 +85,7 @@ fn wrk_without_keep_alive_runs_out_when_it_was_predicted() {
         let failed = failed.find(|seen| seen.line.cause.as_deref() == Some("no_port"))?;
         Some(failed.line.mono_ns)
     });
-    check(&early(&reports, remote), happened);
+    check(&early(&reports, remote), happened, noise.stop());
     let line = reports.until_space("both that failed", remote, |line| line["no_port"] == 2);
     assert_eq!(line["by"][0]["pid"], pid, "{line}");
     drop((wrk, server));
