@@ -22,6 +22,8 @@
 //! | [`explain`] | the story of one connection, and a verdict | [`track::Change`] | [`explain::Explanation`] |
 //! | [`counters`] | what the kernel counts itself | `/proc/net` | [`counters::Reading`] |
 //! | [`health`] | whether TCP is well, per interval | [`track::Change`], [`counters::Reading`] | [`health::Line`] |
+//! | [`ports`] | who uses up which tuple space | [`track::Change`] | [`ports::Report`] |
+//! | [`limits`] | how much there is of it: sysctls, queues, counters | `/proc`, `sock_diag` | [`ports::Reading`] |
 //! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
@@ -40,6 +42,8 @@ pub mod explain;
 pub mod health;
 pub mod holders;
 pub mod leak;
+pub mod limits;
+pub mod ports;
 pub mod run;
 pub mod seed;
 pub mod session;

@@ -19,6 +19,7 @@
 //! | `nginx`, `curl` | `programs`, `connections` | nginx-light, curl |
 //! | `haproxy` | `connections` | haproxy |
 //! | `sar`, `sadf` | `health` | sysstat |
+//! | `wrk` | `ports` | wrk |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -63,6 +64,7 @@ mod leaks;
 mod loss;
 mod namespaces;
 mod origin;
+mod ports;
 mod programs;
 mod recording;
 mod requests;

@@ -50,6 +50,7 @@ pub(crate) const TEST: &[Program] = &[
     here("redis-server", "redis-server"),
     here("redis-benchmark", "redis-tools"),
     here("sar", "sysstat"),
+    here("wrk", "wrk"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),

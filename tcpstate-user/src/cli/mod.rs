@@ -9,6 +9,7 @@ mod explain;
 mod filter;
 mod health;
 mod leaks;
+mod ports;
 mod resolve;
 mod value;
 mod watch;
@@ -26,6 +27,7 @@ pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
 pub use health::Health;
 pub use leaks::{Leaking, Leaks};
+pub use ports::Ports;
 pub use resolve::ResolveError;
 pub use watch::Watch;
 
@@ -68,6 +70,8 @@ pub enum Command {
     Explain(Box<Explain>),
     /// Whether TCP is well: opens, failures, resets, retransmissions, per interval
     Health(Health),
+    /// Who uses up the ports, how many are left, and when they run out
+    Ports(Ports),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -227,6 +231,7 @@ where
         Command::Explain(explain) => explain.check(),
         Command::Health(health) => health.watch.filter.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
+        Command::Ports(ports) => ports.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),
     };

@@ -43,6 +43,14 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How many rows to show.
+pub(super) fn rows(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of rows, from 1".to_owned()),
+        Ok(rows) => Ok(rows),
+    }
+}
+
 /// 1 to 65535.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     match text.parse() {

@@ -31,6 +31,7 @@ use rustix::{
 };
 
 pub use reading::{Absent, Counter, Gauge, Reading, Value};
+pub(crate) use text::{named, paired};
 
 use crate::{decode::KtimeNs, seed, source::clock::ktime_now};
 

@@ -7,7 +7,7 @@ use super::{Absent, Value};
 
 /// The number under `name` in `group` of `/proc/net/snmp` or `netstat`: a line of
 /// names, and a line of numbers behind it, both begin with the group.
-pub(super) fn paired(text: &str, group: &str, name: &str) -> Value {
+pub(crate) fn paired(text: &str, group: &str, name: &str) -> Value {
     let mut lines = text.lines().filter_map(|line| {
         let (of, rest) = line.split_once(':')?;
         (of == group).then_some(rest)
@@ -24,7 +24,7 @@ pub(super) fn paired(text: &str, group: &str, name: &str) -> Value {
 }
 
 /// The number behind `name` in the line of `group` of `/proc/net/sockstat`.
-pub(super) fn named(text: &str, group: &str, name: &str) -> Value {
+pub(crate) fn named(text: &str, group: &str, name: &str) -> Value {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     let (_, line) = lines.find(|(of, _)| *of == group).ok_or(Absent::NoField)?;
     let place = line.split_whitespace().step_by(2).position(|it| it == name);

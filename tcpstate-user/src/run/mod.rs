@@ -12,6 +12,7 @@ mod leaks;
 mod live;
 mod misses;
 mod pipeline;
+mod ports;
 mod refresh;
 mod replay;
 mod status;
@@ -100,6 +101,7 @@ fn execute(command: Command) -> Result<u8> {
         Command::Dwell(asked) => dwell(&asked),
         Command::Explain(asked) => explain(&asked),
         Command::Health(asked) => health(&asked),
+        Command::Ports(asked) => ports::ports(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }

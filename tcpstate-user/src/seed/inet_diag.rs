@@ -23,6 +23,8 @@ const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
 /// `INET_DIAG_INFO`, which is `struct tcp_info`.
 pub(super) const INET_DIAG_INFO: u16 = 2;
+/// `INET_DIAG_SKMEMINFO`, which is an array of words.
+pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct NlHeader {
@@ -101,6 +103,12 @@ impl Asked {
             | 1 << TcpState::FinWait2 as u32
             | 1 << TcpState::Listen as u32,
         ext: 1 << (INET_DIAG_INFO - 1),
+    };
+    /// Sockets with a port and no connection, with their memory. Bit 13
+    /// (`TCPF_BOUND_INACTIVE`) older kernels pass over.
+    pub(super) const BOUND: Self = Self {
+        states: 1 << TcpState::Listen as u32 | 1 << 13,
+        ext: 1 << (INET_DIAG_SKMEMINFO - 1),
     };
 }
 

@@ -35,6 +35,7 @@ use tcpstate_common::{
 use zerocopy::IntoBytes as _;
 
 use self::inet_diag::Asked;
+pub(crate) use self::walk::each_namespace;
 use crate::decode::Inspection;
 
 /// What came of one walk.
@@ -100,6 +101,36 @@ pub fn inspect() -> Vec<Inspected> {
         sock_diag::dump(netns, Asked::INSPECTION, socket::inspected, &mut all)
     });
     all
+}
+
+/// A socket that has a port by `bind()` and no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// As [`tcpstate_common::record::Tuple::laddr`].
+    pub addr: [u8; 16],
+    /// In host order.
+    pub port: u16,
+    /// It is a listener; else it is only bound.
+    pub listens: bool,
+    /// Connections that wait to be accepted, of a listener.
+    pub queue: u32,
+    /// How many of these it lets wait.
+    pub queue_limit: u32,
+    /// `sk_drops`; `None` where the kernel does not tell.
+    pub drops: Option<u32>,
+    /// Of its file.
+    pub inode: u64,
+}
+
+/// Those of the network namespace in which the calling thread is.
+///
+/// # Errors
+///
+/// When the kernel refuses, or its answer cannot be read.
+pub fn bound() -> io::Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    sock_diag::dump(0, Asked::BOUND, socket::bound, &mut all)?;
+    Ok(all)
 }
 
 /// Whether the kernel answers such questions, asked in the caller's namespace.

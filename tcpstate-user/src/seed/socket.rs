@@ -10,15 +10,19 @@ use tcpstate_common::{
 use zerocopy::FromBytes as _;
 
 use super::{
-    Inspected,
+    Bound, Inspected,
     inet_diag::{
-        AF_INET, AF_INET6, Datagram, Fault, INET_DIAG_INFO, Message, aligned, body, prefix,
+        AF_INET, AF_INET6, Datagram, Fault, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, Message, aligned,
+        body, prefix,
     },
 };
 use crate::decode::{How, Inspection, SockAddr64};
 
 /// Offset of `tcpi_last_ack_recv` there, a stable interface.
 const LAST_ACK_RECV: usize = 56;
+/// `SK_MEMINFO_DROPS`, the ninth word:
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/sock_diag.h#L17-L29>.
+const DROPS: usize = 8;
 /// Every full socket carries it, asked or not, and no other kind does:
 /// `inet_diag_msg_attrs_fill`.
 const INET_DIAG_SHUTDOWN: u16 = 8;
@@ -43,6 +47,7 @@ pub(super) struct Socket {
 struct Attributes {
     shutdown: Option<u8>,
     last_ack_ms: Option<u32>,
+    drops: Option<u32>,
 }
 
 impl Socket {
@@ -137,6 +142,20 @@ pub(super) fn inspected(socket: &Socket, about: Datagram) -> Option<Inspected> {
     })
 }
 
+/// What is told of a socket that has a port and no connection.
+pub(super) fn bound(socket: &Socket, _about: Datagram) -> Option<Bound> {
+    let message = &socket.message;
+    Some(Bound {
+        addr: socket.laddr,
+        port: u16::from_be_bytes(message.id.sport),
+        listens: message.state == TcpState::Listen as u8,
+        queue: message.rqueue,
+        queue_limit: message.wqueue,
+        drops: socket.attributes.drops,
+        inode: message.inode.into(),
+    })
+}
+
 /// RFC 4291 section 2.5.5.2; the IPv4 address is in the first four bytes.
 fn mapped(address: [u8; 16]) -> [u8; 16] {
     let mut out = [0; 16];
@@ -158,6 +177,10 @@ impl Attributes {
                     let rest = value.get(LAST_ACK_RECV..).unwrap_or_default();
                     let value = u32::read_from_prefix(rest);
                     found.last_ack_ms = value.ok().map(|(ms, _)| ms);
+                }
+                INET_DIAG_SKMEMINFO => {
+                    let (words, _) = value.as_chunks::<4>();
+                    found.drops = words.get(DROPS).map(|word| u32::from_ne_bytes(*word));
                 }
                 _ => {}
             }
@@ -200,4 +223,21 @@ fn how_bits(message: &Message, kind: u8, shutdown: Option<u8>) -> u8 {
         }
     }
     bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Attributes;
+
+    #[test]
+    fn drops_are_the_ninth_word_where_the_kernel_has_nine() {
+        let drops = |bytes: &[u8]| Attributes::read(bytes).map(|found| found.drops);
+        let mut attribute = vec![40, 0, 7, 0];
+        attribute.extend([0; 32]);
+        attribute.extend(5_u32.to_ne_bytes());
+        assert_eq!(drops(&attribute), Ok(Some(5)));
+        assert_eq!(drops(&[8, 0, 7, 0, 1, 0, 0, 0]), Ok(None));
+        assert_eq!(drops(&[]), Ok(None));
+        assert!(drops(&[40, 0, 7, 0]).is_err());
+    }
 }

@@ -14,8 +14,8 @@ use super::namespaces::{self, Failure, Namespace};
 
 /// Calls `read` in each network namespace, or in the one that is `wanted` (0:
 /// all), with its inode number. Returns how many were read, and those that were
-/// not, with the reason.
-pub(super) fn each_namespace(
+/// not, with the reason. The calling thread must end afterwards.
+pub(crate) fn each_namespace(
     wanted: u32,
     read: &mut dyn FnMut(u32) -> io::Result<()>,
 ) -> (usize, Vec<Failure>) {

@@ -17,6 +17,7 @@ pub mod health;
 mod json;
 pub mod leaks;
 mod name;
+pub mod ports;
 pub mod report;
 mod reports;
 mod table;

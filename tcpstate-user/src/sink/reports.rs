@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::{
     ReportFormat, Style, dwell, explain, health, json,
     leaks::{self, Told},
-    table,
+    ports, table,
 };
 use crate::{
     decode::KtimeNs,
@@ -176,6 +176,26 @@ impl<W: Write> Reports<W> {
             ReportFormat::Table => table::health::write(told, &mut self.style, out),
             ReportFormat::Json => health::write(told, &mut self.style, out),
         }
+        self.flush()
+    }
+
+    /// Writes a report of `ports`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn ports(&mut self, heading: &Heading, told: &ports::Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => {
+                if self.again {
+                    out.push(b'\n');
+                }
+                table::ports::write(heading, told, &mut self.style, out);
+            }
+            ReportFormat::Json => ports::json::write(heading, told, &mut self.style, out),
+        }
+        self.again = true;
         self.flush()
     }
 

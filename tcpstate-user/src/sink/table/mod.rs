@@ -9,6 +9,7 @@ pub(super) mod explain;
 mod grid;
 pub(super) mod health;
 mod notes;
+pub(super) mod ports;
 mod row;
 pub(super) mod wide;
 
