@@ -22,6 +22,7 @@
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
+//! | [`limits`] | how much of the machine this may take | [`limits::Machine`] | [`limits::Limits`] |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
 //! | [`run`] | the one file that names every stage | | |
 
@@ -32,6 +33,7 @@ pub mod doctor;
 pub mod dwell;
 pub mod holders;
 pub mod leak;
+pub mod limits;
 pub mod run;
 pub mod seed;
 pub mod session;

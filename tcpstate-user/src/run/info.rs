@@ -4,10 +4,12 @@ use std::fs;
 
 use tcpstate_common::record::SCHEMA;
 
-use crate::{attach::Session, session::SessionInfo, source::clock::clock_offset};
+use crate::{
+    attach::Session, limits::Limits, session::SessionInfo, source::clock::clock_offset,
+};
 
 /// Describes a session whose hooks are attached.
-pub(super) fn session_info(session: &Session) -> SessionInfo {
+pub(super) fn session_info(session: &Session, limits: Limits) -> SessionInfo {
     let host = rustix::system::uname();
     SessionInfo {
         schema: SCHEMA,
@@ -19,6 +21,8 @@ pub(super) fn session_info(session: &Session) -> SessionInfo {
         hooks: session.report().hooks(),
         not_measured: session.report().not_measured(),
         reset_reasons: session.reset_reasons().clone(),
+        ring_bytes: Some(limits.ring_bytes.into()),
+        max_sockets: Some(limits.max_sockets as u64),
     }
 }
 
