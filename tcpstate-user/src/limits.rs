@@ -113,32 +113,47 @@ mod tests {
     #[test]
     fn a_ring_holds_what_the_cpus_produce_in_a_quarter_of_a_second() {
         let mib = |cpus| limits(cpus, 64 << 10).ring_bytes >> 20;
-        assert_eq!([1, 2, 3, 4, 64, u64::MAX].map(mib), [32, 64, 128, 128, 128, 128]);
+        assert_eq!(
+            [1, 2, 3, 4, 64, u64::MAX].map(mib),
+            [32, 64, 128, 128, 128, 128]
+        );
         assert_eq!(mib(0), 32, "there is one at least");
     }
 
     #[test]
     fn a_ring_takes_no_more_than_its_share_of_memory() {
         let of_memory = |memory_mib| limits(2, memory_mib).ring_bytes >> 20;
-        assert_eq!([512, 1 << 10, 3 << 10, 8 << 10, 24 << 10].map(of_memory), [4, 8, 16, 64, 64]);
+        assert_eq!(
+            [512, 1 << 10, 3 << 10, 8 << 10, 24 << 10].map(of_memory),
+            [4, 8, 16, 64, 64]
+        );
     }
 
     #[test]
     fn as_many_sockets_are_known_as_fill_a_table_that_fits_its_share_of_memory() {
         let of_memory = |memory_mib| limits(2, memory_mib).max_sockets;
         let million = (1 << 20) / 8 * 7;
-        assert_eq!([1 << 10, 8 << 10, 24 << 10].map(of_memory), [million / 8, million, million * 2]);
+        assert_eq!(
+            [1 << 10, 8 << 10, 24 << 10].map(of_memory),
+            [million / 8, million, million * 2]
+        );
         for memory_mib in [300, 1 << 10, 5000, 1 << 20] {
             let slots = of_memory(memory_mib) / 7 * 8;
             let while_growing = slots * 129 / 2 * 3;
-            assert!(while_growing <= (memory_mib << 20) as usize / 32, "{memory_mib}");
+            assert!(
+                while_growing <= (memory_mib << 20) as usize / 32,
+                "{memory_mib}"
+            );
         }
     }
 
     #[test]
     fn a_machine_that_tells_no_memory_gets_the_least() {
         let least = limits(64, 0);
-        assert_eq!((u64::from(least.ring_bytes), least.max_sockets), (LEAST_RING, 7168));
+        assert_eq!(
+            (u64::from(least.ring_bytes), least.max_sockets),
+            (LEAST_RING, 7168)
+        );
     }
 
     #[test]

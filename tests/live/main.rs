@@ -64,6 +64,7 @@ mod overload;
 mod programs;
 mod recording;
 mod requests;
+mod room;
 mod session;
 mod stacks;
 mod timewait;

@@ -213,7 +213,9 @@ fn ring_sizes_are_powers_of_two_in_bytes() {
 #[test]
 fn numbers_of_sockets_are_counted_in_tens() {
     for (text, sockets) in [("5000", 5_000), ("20k", 20_000), ("1M", 1_000_000)] {
-        let live = trace(&format!("--replay f --max-sockets {text}")).watch.live;
+        let live = trace(&format!("--replay f --max-sockets {text}"))
+            .watch
+            .live;
         assert_eq!(live.max_sockets, Some(sockets));
     }
     for wrong in ["0", "0M", "-1", "64KiB", "1.5M", "", "99999999999999999999"] {

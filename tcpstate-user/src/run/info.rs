@@ -4,9 +4,7 @@ use std::fs;
 
 use tcpstate_common::record::SCHEMA;
 
-use crate::{
-    attach::Session, limits::Limits, session::SessionInfo, source::clock::clock_offset,
-};
+use crate::{attach::Session, limits::Limits, session::SessionInfo, source::clock::clock_offset};
 
 /// Describes a session whose hooks are attached.
 pub(super) fn session_info(session: &Session, limits: Limits) -> SessionInfo {

@@ -88,6 +88,9 @@ mod tests {
     #[test]
     fn this_machine_has_a_cpu_and_memory() {
         let machine = super::here();
-        assert!(machine.cpus >= 1 && machine.memory_bytes > 1 << 20, "{machine:?}");
+        assert!(
+            machine.cpus >= 1 && machine.memory_bytes > 1 << 20,
+            "{machine:?}"
+        );
     }
 }
