@@ -138,12 +138,9 @@ mod tests {
             [million / 8, million, million * 2]
         );
         for memory_mib in [300, 1 << 10, 5000, 1 << 20] {
-            let slots = of_memory(memory_mib) / 7 * 8;
+            let slots = of_memory(memory_mib) as u64 / 7 * 8;
             let while_growing = slots * 129 / 2 * 3;
-            assert!(
-                while_growing <= (memory_mib << 20) as usize / 32,
-                "{memory_mib}"
-            );
+            assert!(while_growing <= (memory_mib << 20) / 32, "{memory_mib}");
         }
     }
 

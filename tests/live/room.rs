@@ -1,4 +1,9 @@
-//! More sockets than may be remembered: every view says so, and what it left out.
+//! No room: for more sockets than may be remembered, where every view says so, and
+//! for lines in a pipe.
+
+use std::{os::unix::process::ExitStatusExt, sync::Arc};
+
+use rustix::process::Signal;
 
 use crate::{
     clock::wait_for,
@@ -7,7 +12,25 @@ use crate::{
     lines::End,
     net::Listener,
     tool::{Done, Tool, run, tcpstate},
+    trace::Trace,
 };
+
+#[test]
+fn a_tool_whose_pipe_nobody_reads_can_be_ended() {
+    let inside = spacious();
+    let mut trace = Trace::start(&["--netns", &inside.inode.to_string()]);
+    let received = Arc::clone(&trace.tool.stdout.received);
+    let nobody = received.lock().unwrap();
+    // 64 KiB are 200 lines.
+    inside.enter(|| flood(&Listener::on("0.0.0.0:0"), 200));
+    wait_for("its end", || {
+        trace.tool.signal(Signal::INT);
+        trace.tool.has_ended().then_some(())
+    });
+    drop(nobody);
+    let status = trace.tool.wait();
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status}");
+}
 
 #[test]
 fn every_view_says_what_there_was_no_room_for_and_a_recording_has_it() {
