@@ -7,7 +7,9 @@
 //! interprets: an address or a state may be any value until `decode` has
 //! looked at it.
 
+pub mod caller;
 mod inspection;
+pub mod last_look;
 pub mod request;
 mod stack;
 mod thread;
@@ -15,6 +17,7 @@ mod thread;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use inspection::Inspection;
+pub use last_look::LastLook;
 pub use request::Request;
 pub use stack::{Stack, slice, why};
 pub use thread::Thread;
@@ -52,6 +55,8 @@ pub mod kind {
     pub const INSPECTION: u8 = 13;
     /// [`super::Thread`]: neither in the ring nor in a recording.
     pub const THREAD: u8 = 14;
+    /// [`super::LastLook`]
+    pub const LAST_LOOK: u8 = 15;
 }
 
 /// Bits of [`Transition::how`] and [`Snapshot::how`]: the socket at that instant.
@@ -75,6 +80,10 @@ pub mod how {
     /// On leaving `CLOSE`: the socket still has the port of an earlier
     /// connection of its own, so it is not a new one.
     pub const REUSED: u8 = 1 << 7;
+    /// On leaving any other state, in a session that asks for last looks: the
+    /// task that caused it is exiting. `CLOSE` is never left by closing, so the
+    /// bit is free there for [`REUSED`].
+    pub const EXITING: u8 = 1 << 7;
 }
 
 /// Value of [`Header::words`] of a record whose length that field cannot say:
@@ -153,7 +162,8 @@ pub struct Transition {
 }
 
 /// A [`Transition`] in the context of a task that caused it, by connect,
-/// listen, shutdown or close: never a task that a packet interrupted.
+/// listen, shutdown or close: never a task that a packet interrupted. In a session
+/// that asks for last looks, never a thread of the kernel that closes either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TransitionInTask {
@@ -275,41 +285,6 @@ pub mod minisocket {
     pub const DESTROYED: u8 = 7;
 }
 
-/// Who ended a minisocket or a request, from the return addresses; values of
-/// [`Minisocket::by`] with [`minisocket::ENDED`], [`minisocket::STOPPED`] and
-/// [`minisocket::DESTROYED`], and of [`Request::by`]; indexes of
-/// [`crate::settings::Callers`].
-pub mod caller {
-    /// None of the others.
-    pub const UNKNOWN: u8 = 0;
-    /// `tcp_timewait_state_process`: a RST ended it. It also starts the timer
-    /// again, and stops it before.
-    pub const STATE_PROCESS: u8 = 1;
-    /// `tcp_v4_rcv` or `tcp_v6_rcv`: a new SYN was accepted, or a segment was
-    /// answered by a RST (then `tcp_send_reset` came just before).
-    pub const RECEIVE: u8 = 2;
-    /// `__inet_hash_connect`: the kernel chose its port for a new connection.
-    pub const HASH_CONNECT: u8 = 3;
-    /// `__inet_check_established`, `__inet6_check_established`: a connection
-    /// from a port that the application bound.
-    pub const CHECK_ESTABLISHED: u8 = 4;
-    /// `tcp_abort`: `ss -K`.
-    pub const ABORT: u8 = 5;
-    /// `inet_twsk_purge`, `tcp_twsk_purge`: the network namespace went.
-    pub const PURGE: u8 = 6;
-    /// `inet_csk_complete_hashdance`: a child takes over from the request.
-    pub const HASHDANCE: u8 = 7;
-    /// `tcp_check_req`: the request ends by a reset, or is started again after
-    /// the SYN has come again.
-    pub const CHECK_REQUEST: u8 = 8;
-    /// `tcp_req_err`: ICMP says that the peer cannot be reached.
-    pub const ICMP: u8 = 9;
-    /// `__run_timers`: its timer has run out.
-    pub const TIMERS: u8 = 10;
-    /// How many there are.
-    pub const COUNT: usize = 11;
-}
-
 /// Something that happened to a minisocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -394,4 +369,5 @@ const _: () = {
     assert!(words_of::<Request>() == 10);
     assert!(words_of::<Inspection>() == 11);
     assert!(words_of::<Stack>() == 12);
+    assert!(words_of::<LastLook>() == 12);
 };

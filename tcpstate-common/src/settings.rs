@@ -100,6 +100,16 @@ pub struct Offsets {
     pub task_struct_on_cpu: u32,
     pub task_struct_nvcsw: u32,
     pub task_struct_nivcsw: u32,
+    pub tcp_sock_bytes_received: u32,
+    pub tcp_sock_bytes_sent: u32,
+    pub tcp_sock_bytes_retrans: u32,
+    pub tcp_sock_total_retrans: u32,
+    pub tcp_sock_linger2: u32,
+    pub inet_connection_sock_icsk_user_timeout: u32,
+    pub inet_connection_sock_icsk_probes_out: u32,
+    pub sock_sk_lingertime: u32,
+    pub tcp_sock_lsndtime: u32,
+    pub inet_connection_sock_icsk_ack_lrcvtime: u32,
 }
 
 /// Addresses of kernel functions, from `/proc/kallsyms`; zero where not known.
@@ -190,6 +200,8 @@ pub struct Options {
     pub tick_ns: u64,
     /// How stacks are captured.
     pub capture: Capture,
+    /// 1 when a last look at each socket is asked for, else 0.
+    pub last_looks: u64,
 }
 
 /// The longest slice of a stack, in bytes.

@@ -16,6 +16,7 @@ mod close;
 mod destroy;
 mod emit;
 mod filter;
+mod last_look;
 mod maps;
 mod origin;
 mod request;

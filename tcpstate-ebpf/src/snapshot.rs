@@ -1,67 +1,16 @@
-//! What a socket is now, without any event: in a walk over the socket tables,
-//! or by a look at one address.
+//! What a socket is now, without any event: a look at one address.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{
-    bindings::seq_file, helpers::generated::bpf_seq_write, macros::raw_tracepoint,
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::{
-    record::{Header, Inspection, Snapshot, kind, socket_kind, words_of},
+    record::{Header, Inspection, Snapshot, kind, socket_kind},
     state::TcpState,
 };
 
 use crate::{
-    emit::{emit, header, now},
-    filter,
+    emit::{emit, now},
     sock::{Sock, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
     timewait,
 };
-
-/// `struct bpf_iter__tcp` without its last field.
-#[repr(C)]
-pub(crate) struct WalkContext {
-    meta: *const WalkMeta,
-    /// NULL when the walk has reached its end.
-    sk: *const c_void,
-}
-
-/// `struct bpf_iter_meta`, the beginning.
-#[repr(C)]
-pub(crate) struct WalkMeta {
-    pub(crate) seq: *mut seq_file,
-}
-
-/// Runs for every TCP socket of one network namespace, listeners, minisockets
-/// and requests included, and writes one [`Snapshot`] into the file that user
-/// space reads.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/tcp")]
-pub(crate) fn walk(ctx: *const WalkContext) -> i32 {
-    // SAFETY: the kernel calls an `iter/tcp` program with this context.
-    let WalkContext { meta, sk } = unsafe { ctx.read() };
-    if sk.is_null() {
-        return 0;
-    }
-    let sk = Sock(sk as u64);
-    if !filter::shows(sk) {
-        return 0;
-    }
-    let header = header::<Snapshot>(kind::SNAPSHOT, sk.netns());
-    let snapshot = snapshot(header, sk, sk.state());
-    // SAFETY: `meta` and `seq` are valid as long as the program runs, and the
-    // helper copies from a record that is wholly initialised. When it does not
-    // fit any more, the kernel discards it and comes back to this socket.
-    unsafe {
-        bpf_seq_write(
-            (*meta).seq,
-            (&raw const snapshot).cast(),
-            u32::from(words_of::<Snapshot>()) * 8,
-        );
-    }
-    0
-}
 
 /// Never attached: user space runs it with the address of a socket of which it
 /// must know more than an event told, and finds the answer in the ring. The

@@ -6,7 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::task_struct,
+    bindings::{seq_file, task_struct},
     helpers::generated::{bpf_copy_from_user_task, bpf_seq_write},
 };
 use tcpstate_common::{
@@ -17,13 +17,18 @@ use tcpstate_common::{
 use crate::{
     emit::{header, now, opaque},
     maps::{OFFSETS, THREAD, WATCHED, setting},
-    snapshot::WalkMeta,
     sock::read,
     stack::{
         copy,
         registers::{self, Registers},
     },
 };
+
+/// `struct bpf_iter_meta`, the beginning.
+#[repr(C)]
+pub(crate) struct WalkMeta {
+    seq: *mut seq_file,
+}
 
 /// `struct bpf_iter__task`
 #[repr(C)]

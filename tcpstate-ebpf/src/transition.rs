@@ -8,7 +8,7 @@ use tcpstate_common::{
 
 use crate::{
     emit::{count_foreign, count_rescued, emit, now},
-    filter, request,
+    filter, last_look, request,
     sock::Sock,
     task,
     twice::Mark,
@@ -80,15 +80,26 @@ fn record(ctx: &RawTracePointContext) {
     } else {
         0
     };
+    let asked = last_look::asked();
+    if asked && new == CLOSE && old != CLOSE && old != LISTEN {
+        last_look::look(sk);
+    }
     let netns = sk.netns();
-    let record = |header| transition_record(header, sk, [old, new, how]);
-    if caused_by_current_task(old, new, how) {
+    // Who opens is asked for always, who closes only here.
+    let flags = (asked && old != CLOSE).then(task::Flags::of_current);
+    let is_kernels = flags.is_some_and(task::Flags::is_kernels);
+    if caused_by_current_task(old, new, how) && !is_kernels {
+        let exits = flags.is_some_and(task::Flags::exits);
+        let how = if exits { how | how::EXITING } else { how };
+        let record = |header| transition_record(header, sk, [old, new, how]);
         emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {
             transition: record(header),
             task: task::current(),
         });
     } else {
-        emit(kind::TRANSITION, netns, record);
+        emit(kind::TRANSITION, netns, |header| {
+            transition_record(header, sk, [old, new, how])
+        });
     }
 }
 

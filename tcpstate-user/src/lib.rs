@@ -17,7 +17,11 @@
 //! | [`stack`] | the same stack under the same number | [`decode::StackEvent`] | [`stack::StackId`] |
 //! | [`symbolize`] | places in the code get names, or a reason why not | [`stack::CallStack`] | [`symbolize::Frame`] |
 //! | [`view`] | what of it was asked for | [`track::Change`] | [`track::Change`] |
+//! | [`connection`] | whole connections, how each ended and who ended it | [`track::Change`] | [`connection::Connection`] |
 //! | [`dwell`] | how long sockets stay in each state | [`track::Change`] | [`dwell::Report`] |
+//! | [`explain`] | the story of one connection, and a verdict | [`track::Change`] | [`explain::Explanation`] |
+//! | [`counters`] | what the kernel counts itself | `/proc/net` | [`counters::Reading`] |
+//! | [`health`] | whether TCP is well, per interval | [`track::Change`], [`counters::Reading`] | [`health::Line`] |
 //! | [`holders`] | who has a socket now | `/proc` | [`holders::Holders`] |
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
@@ -28,9 +32,13 @@
 
 pub mod attach;
 pub mod cli;
+pub mod connection;
+pub mod counters;
 pub mod decode;
 pub mod doctor;
 pub mod dwell;
+pub mod explain;
+pub mod health;
 pub mod holders;
 pub mod leak;
 pub mod limits;

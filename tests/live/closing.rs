@@ -172,7 +172,7 @@ fn a_socket_connected_to_itself_closes_simultaneously() {
 }
 
 /// Lets a socket be deaf: a filter that accepts no segment.
-fn deafen(conn: &Conn) {
+pub(crate) fn deafen(conn: &Conn) {
     let mut nothing = [libc::sock_filter {
         code: 0x06, // BPF_RET | BPF_K
         jt: 0,
@@ -187,7 +187,7 @@ fn deafen(conn: &Conn) {
 }
 
 /// Ends [`deafen`].
-fn listen_again(conn: &Conn) {
+pub(crate) fn listen_again(conn: &Conn) {
     set(conn, libc::SO_DETACH_FILTER, &0_i32);
 }
 

@@ -3,13 +3,17 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread};
 
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
+
 use crate::{
     clock::Interval,
     closing::PARKED,
     expect::{First, assert_lines_after, step},
     net::{Conn, Listener, Side},
     ns::{Cable, Netns},
-    process::output,
+    process::{output, own_files, own_pid},
     tables::{rows, wait_gone, wait_state},
     trace::Trace,
 };
@@ -126,6 +130,56 @@ fn a_connection_that_only_its_namespaces_know_is_seeded_at_both_ends() {
         (line.old.as_str(), line.dwell.as_str()),
         ("ESTABLISHED", "at_least")
     );
+}
+
+#[test]
+fn a_connection_older_than_the_trace_is_of_whoever_accepts_it_then() {
+    let listener = Listener::on("127.0.0.1:0");
+    let client = Conn::to(listener.side.local);
+    let trace = Trace::start(&[]);
+    let server = listener.accept(&client);
+    let far = server.side;
+    server.close();
+    client.end_of_file();
+    let run = trace.stop();
+    run.assert_sound();
+    let mut lines = run.of(&far).into_iter();
+    let closes = lines.find(|line| line.old == "ESTABLISHED").unwrap();
+    assert_eq!(closes.pid, Some(own_pid()), "{closes:?}");
+}
+
+/// A listener whose port others may share (`SO_REUSEPORT`).
+fn sharing(address: SocketAddr) -> Listener {
+    own_files();
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    sockopt::set_socket_reuseport(&fd, true).unwrap();
+    bind(&fd, &address).unwrap();
+    let local = SocketAddr::try_from(getsockname(&fd).unwrap()).unwrap();
+    Listener::from_bound(fd, local)
+}
+
+#[test]
+fn listeners_older_than_the_trace_that_share_a_port_end_one_by_one() {
+    let first = sharing("127.0.0.1:0".parse().unwrap());
+    let address = first.side.local;
+    let second = sharing(address);
+    let trace = Trace::start(&[]);
+    let run = {
+        first.close();
+        second.close();
+        trace.stop()
+    };
+    run.assert_sound();
+    let lines = run.select(|line| line.lport == Some(address.port()));
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for line in &lines {
+        assert_eq!(
+            (line.old.as_str(), line.dwell.as_str()),
+            ("LISTEN", "at_least")
+        );
+    }
+    assert_ne!(lines[0].conn, lines[1].conn);
 }
 
 #[test]

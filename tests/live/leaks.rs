@@ -9,6 +9,7 @@ mod many;
 mod redis;
 mod report;
 mod rooms;
+mod seeded;
 mod threads;
 mod tomcat;
 

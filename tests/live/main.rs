@@ -11,12 +11,14 @@
 //! |---|---|---|
 //! | `TCPSTATE_WITNESS` (object of the second program) | `flood` | built with the kernel side |
 //! | `ip` | whatever needs a network namespace | iproute2 |
-//! | `ss` | `existing`, `leaks`, `requests`, `timewait` | iproute2 |
+//! | `ss` | `connections`, `existing`, `leaks`, `requests`, `timewait` | iproute2 |
 //! | `cc`, `python3`, `go`, `nginx` | `leaks` | gcc, python3, golang-go, nginx-light |
 //! | `java`, Tomcat 10 | `leaks` | default-jre-headless, tomcat10-common |
 //! | `redis-server`, `redis-benchmark` | `leaks` | redis-server, redis-tools |
 //! | `rustc` | `leaks` | comes with cargo |
-//! | `nginx`, `curl` | `programs` | nginx-light, curl |
+//! | `nginx`, `curl` | `programs`, `connections` | nginx-light, curl |
+//! | `haproxy` | `connections` | haproxy |
+//! | `sar`, `sadf` | `health` | sysstat |
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
@@ -50,10 +52,12 @@ mod zoo;
 
 mod aborting;
 mod closing;
+mod connections;
 mod dwell;
 mod existing;
 mod filters;
 mod flood;
+mod health;
 mod hostile;
 mod kernel;
 mod leaks;

@@ -240,6 +240,21 @@ impl Conn {
         .1
     }
 
+    /// Reads until what came ends like this.
+    pub(crate) fn wait_answer(&self, end: &[u8]) -> Interval {
+        let mut answer = Vec::new();
+        timed(|| {
+            while !answer.ends_with(end) {
+                let mut buffer = [0; 1024];
+                wait_readable(self.fd.as_fd());
+                let got = read(&self.fd, &mut buffer).unwrap();
+                assert_ne!(got, 0, "{}", String::from_utf8_lossy(&answer));
+                answer.extend_from_slice(&buffer[..got]);
+            }
+        })
+        .1
+    }
+
     /// Reads end-of-file: the peer's FIN has been processed.
     pub(crate) fn end_of_file(&self) -> Interval {
         let (got, when) = self.read_once();

@@ -94,4 +94,24 @@ impl Cable {
         }
         Self { left, right }
     }
+
+    /// What either end sends is lost from now on, as it is far away: it leaves,
+    /// and nobody takes it.
+    pub(crate) fn cut(&self) {
+        for (end, other) in [(&self.left, "10.99.0.2"), (&self.right, "10.99.0.1")] {
+            end.ip(&format!(
+                "neigh replace {other} lladdr 02:00:00:00:00:01 dev cable nud permanent"
+            ));
+        }
+    }
+
+    /// Pulls the plug of the right end: the left has no carrier, and what it sends
+    /// does not even leave.
+    ///
+    /// Each end keeps believing in the other's address; else it would give up for
+    /// want of a neighbour, and not because nobody answers.
+    pub(crate) fn unplug(&self) {
+        self.cut();
+        self.right.ip("link set cable down");
+    }
 }

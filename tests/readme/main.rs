@@ -93,14 +93,23 @@ fn every_xtask_command_in_readme_exists() {
 #[test]
 fn the_samples_in_readme_are_what_the_program_prints() {
     let mut shown = blocks("text");
-    // That of `leaks`, which no recording has, is checked beside its sink.
-    let leaks = |sample: &String| sample.contains("never_closed");
-    let elsewhere = shown.extract_if(.., |sample| leaks(sample)).count();
-    assert_eq!(elsewhere, 1);
-    for (view, shown) in ["trace", "dwell"].iter().zip(&shown) {
+    // Those of `leaks` and `health`, which no recording has, are checked beside
+    // their sinks.
+    let others = ["never_closed", "passive/s"];
+    let is_other = |sample: &mut String| others.iter().any(|word| sample.contains(word));
+    let elsewhere = shown.extract_if(.., is_other).count();
+    assert_eq!(elsewhere, others.len());
+    let samples = [
+        ("trace -D 8080", "sample"),
+        ("trace --connections -D 8080,8090", "connections"),
+        ("dwell -D 8080", "sample"),
+        ("explain 2315066e5969-fdb200", "connections"),
+    ];
+    for ((view, recording), shown) in samples.iter().zip(&shown) {
         let output = Command::new(env!("CARGO_BIN_EXE_tcpstate"))
-            .args([view, "-D", "8080", "--replay"])
-            .arg(repository().join("tests/readme/sample.tcpstate"))
+            .args(view.split(' '))
+            .arg("--replay")
+            .arg(repository().join(format!("tests/readme/{recording}.tcpstate")))
             .env("TZ", "UTC")
             .output()
             .unwrap();
@@ -112,7 +121,7 @@ fn the_samples_in_readme_are_what_the_program_prints() {
             "README's sample of {view} is out of date"
         );
     }
-    assert_eq!(shown.len(), 2, "a sample that nobody checks");
+    assert_eq!(shown.len(), samples.len(), "a sample that nobody checks");
 }
 
 #[test]

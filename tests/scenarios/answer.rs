@@ -3,11 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tcpstate::{
+    connection::Connections,
     decode::{Family, SockAddr64, SocketKind},
     track::{Change, ConnId, Dwell, Follows, Limits, Process, Tracker},
 };
 use tcpstate_common::record::Tuple;
 
+use crate::over;
 use crate::step::{Names, Step, name, parse};
 
 /// A scenario with the answers that the tracker really gives.
@@ -17,6 +19,7 @@ pub(crate) struct Transcript {
     follows: Follows,
     names: Names,
     conns: Vec<ConnId>,
+    connections: Option<Connections>,
     text: String,
 }
 
@@ -28,6 +31,7 @@ impl Transcript {
             follows: Follows::default(),
             names: Names::new(),
             conns: Vec::new(),
+            connections: None,
             text: String::new(),
         };
         let last = scenario.lines().filter(|line| !line.starts_with('>'));
@@ -45,6 +49,7 @@ impl Transcript {
         match parse(line, &self.names) {
             Step::Nothing => {}
             Step::Let(name, tuple) => self.names.push((name, tuple)),
+            Step::Connections(told) => self.connections = Some(over::connections(told)),
             Step::Max(max_sockets) => self.begin(Limits { max_sockets }, self.follows),
             Step::Follow(follows) => self.begin(self.limits, follows),
             Step::Apply(record) => self.tracker.apply(&record, &mut out),
@@ -60,6 +65,14 @@ impl Transcript {
         }
         self.text += line;
         self.text += "\n";
+        if let Some(connections) = &mut self.connections {
+            let over: Vec<_> = out.iter().filter_map(|it| connections.change(it)).collect();
+            for it in &over {
+                let conn = self.conn(it.conn);
+                self.text += &over::line(&conn, it);
+            }
+            return;
+        }
         for change in &out {
             let line = self.line(change);
             self.text += &line;
@@ -72,13 +85,18 @@ impl Transcript {
         self.tracker = Tracker::new(limits, follows);
     }
 
-    fn answer(&self, question: &str) -> String {
+    fn answer(&mut self, question: &str) -> String {
         let counters = self.tracker.counters();
         match question {
             "wanted" => {
                 let mut wanted: Vec<SockAddr64> = Vec::new();
                 self.tracker.wanted(&mut wanted);
                 wanted.iter().map(|sk| name(*sk) + " ").collect()
+            }
+            "doubted" => {
+                let mut doubted: Vec<SockAddr64> = Vec::new();
+                self.tracker.doubted(&mut doubted);
+                doubted.iter().map(|sk| name(*sk) + " ").collect()
             }
             "wants_sweep" => if self.tracker.wants_sweep() {
                 "yes"
@@ -161,14 +179,14 @@ fn end(addr: &[u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(plain, port)
 }
 
-fn by(process: &Process) -> String {
+pub(crate) fn by(process: &Process) -> String {
     let comm = process.comm.split(|byte| *byte == 0).next();
     let comm = String::from_utf8_lossy(comm.unwrap_or_default());
     format!("{}/{comm}", process.pid)
 }
 
 /// The largest unit that needs no fraction.
-fn time(ns: u64) -> String {
+pub(crate) fn time(ns: u64) -> String {
     match ns {
         ns if ns != 0 && ns.is_multiple_of(1_000_000_000) => format!("{}s", ns / 1_000_000_000),
         ns if ns != 0 && ns.is_multiple_of(1_000_000) => format!("{}ms", ns / 1_000_000),

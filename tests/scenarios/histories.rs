@@ -13,7 +13,7 @@ use tcpstate::{
 use tcpstate_common::state::TcpState;
 
 use crate::{
-    remnant::Hooks,
+    remnant::{Hooks, Walks},
     world::{Life, Truth, World},
 };
 
@@ -26,8 +26,9 @@ enum Op {
     /// The reader empties the ring, looks at the sockets that are wanted, and
     /// says how far it has read.
     Read,
-    /// The reader walks over the socket tables without reading the ring.
-    Walk,
+    /// The reader walks over the socket tables without reading the ring, unless
+    /// it has to look at sockets; bits say which of the answers are lost.
+    Walk(u8),
     /// The same, but the walk breaks off.
     BrokenWalk,
 }
@@ -38,22 +39,26 @@ fn op(lossy: bool) -> impl Strategy<Value = Op> {
     } else {
         Just(0).boxed()
     };
+    let lost_answers = lost.clone();
     let ns = prop_oneof![1..100_000_u64, 1_000_000..30_000_000_u64];
     let act = (0..6_usize, any::<u8>(), ns, lost);
     prop_oneof![
         20 => act.prop_map(|(index, choice, ns, lost)| Op::Act(index, choice, ns, lost)),
         3 => Just(Op::Read),
-        1 => Just(Op::Walk),
+        1 => lost_answers.prop_map(Op::Walk),
         1 => Just(Op::BrokenWalk),
     ]
 }
 
 fn hooks() -> impl Strategy<Value = Hooks> {
+    prop_oneof![Just(Hooks::None), Just(Hooks::Calls), Just(Hooks::Timers),]
+}
+
+fn walks() -> impl Strategy<Value = Walks> {
     prop_oneof![
-        Just(Hooks::None),
-        Just(Hooks::Calls),
-        Just(Hooks::Timers),
-        Just(Hooks::TimersWithoutAddresses),
+        1 => Just(Walks::Addresses),
+        4 => Just(Walks::Cookies),
+        1 => Just(Walks::CookiesOnly),
     ]
 }
 
@@ -72,10 +77,10 @@ struct Session {
 impl Session {
     /// Runs `unseen` before anybody traces, then traces `seen` to the end. Bits
     /// say which minisockets the first walk passes over.
-    fn of(hooks: Hooks, unseen: &[Op], overlooked: u8, seen: &[Op]) -> Self {
+    fn of((hooks, walks): (Hooks, Walks), unseen: &[Op], overlooked: u8, seen: &[Op]) -> Self {
         let mut session = Self {
-            world: World::with(hooks),
-            tracker: Tracker::new(Limits::default(), hooks.follows()),
+            world: World::with(hooks, walks),
+            tracker: Tracker::new(Limits::default(), hooks.follows(walks)),
             changes: Vec::new(),
             walks: HashMap::new(),
         };
@@ -86,7 +91,7 @@ impl Session {
         session.world.silent = false;
         session.world.pass(1_000);
         session.world.overlook(overlooked);
-        session.walk(SweepPhase::End);
+        session.walk(SweepPhase::End, 0);
         session.world.looks_closely = true;
         for op in seen {
             session.run(*op);
@@ -108,8 +113,8 @@ impl Session {
                 });
             }
             Op::Read => self.read(),
-            Op::Walk => self.walk(SweepPhase::End),
-            Op::BrokenWalk => self.walk(SweepPhase::Failed),
+            Op::Walk(lost) => self.walk(SweepPhase::End, lost),
+            Op::BrokenWalk => self.walk(SweepPhase::Failed, 0),
         }
     }
 
@@ -130,7 +135,7 @@ impl Session {
         self.tracker.wanted(&mut wanted);
         self.world.pass(1);
         for sk in wanted {
-            self.world.look(sk);
+            self.world.look(sk, &mut || false);
         }
         self.drain();
         self.tracker.note_lost(self.world.lost);
@@ -147,11 +152,25 @@ impl Session {
         });
     }
 
-    fn walk(&mut self, how: SweepPhase) {
+    fn walk(&mut self, how: SweepPhase, mut lost: u8) {
         self.sweep(SweepPhase::Begin);
         let seen = self.world.walk();
         for record in &seen {
             self.apply(record);
+        }
+        if self.world.walks == Walks::Cookies {
+            let mut doubted = Vec::new();
+            self.tracker.doubted(&mut doubted);
+            for sk in doubted {
+                self.world.pass(1);
+                self.world.look(sk, &mut || {
+                    let lose = lost & 1 == 1;
+                    lost >>= 1;
+                    lose
+                });
+                self.drain();
+            }
+            self.tracker.note_lost(self.world.lost);
         }
         self.sweep(how);
         let lives = self.world.truths.iter().map(|truth| truth.life);
@@ -279,7 +298,7 @@ impl Session {
             // Nobody knows when one that was passed over changed.
             let overlooked = self.world.overlooked.contains(&truth.life.number);
             let seen_from = truth.since.filter(|from| *from > since && !overlooked);
-            let requests = self.world.hooks.follows().requests;
+            let requests = self.world.hooks.follows(self.world.walks).requests;
             if let Some(from) = seen_from
                 && (requests || truth.old != TcpState::SynRecv)
             {
@@ -295,7 +314,8 @@ impl Session {
 
 fn cases() -> ProptestConfig {
     ProptestConfig {
-        cases: 1_000,
+        // More with `PROPTEST_CASES`.
+        cases: 1_000.max(ProptestConfig::default().cases),
         // The failing history is printed; it becomes a scenario.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -307,7 +327,7 @@ proptest! {
 
     #[test]
     fn whatever_is_lost_no_line_is_wrong(
-        hooks in hooks(),
+        hooks in (hooks(), walks()),
         unseen in vec(op(false), 0..20),
         overlooked in overlooked(),
         seen in vec(op(true), 0..150),
@@ -317,7 +337,7 @@ proptest! {
 
     #[test]
     fn without_loss_every_change_has_its_line_with_all_that_can_be_known(
-        hooks in hooks(),
+        hooks in (hooks(), walks()),
         unseen in vec(op(false), 0..20),
         overlooked in overlooked(),
         seen in vec(op(false), 0..150),

@@ -9,6 +9,8 @@
 mod answer;
 mod course;
 mod histories;
+mod look;
+mod over;
 mod remnant;
 mod soup;
 mod step;

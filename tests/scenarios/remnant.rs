@@ -21,22 +21,29 @@ pub(crate) enum Hooks {
     Calls,
     /// Timers and freed segments.
     Timers,
-    /// As `Timers`, and a walk that tells no addresses.
-    TimersWithoutAddresses,
+}
+
+/// What a walk tells besides tuples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Walks {
+    /// Addresses, as the kernel's iterators do.
+    #[default]
+    Addresses,
+    /// Cookies, and sockets can be looked at.
+    Cookies,
+    /// Cookies, and nobody can look at a socket.
+    CookiesOnly,
 }
 
 impl Hooks {
-    pub(crate) fn follows(self) -> Follows {
+    pub(crate) fn follows(self, walks: Walks) -> Follows {
         let all = self != Self::None;
         Follows {
+            looks: walks == Walks::Cookies,
             begins: all,
             ends: all,
             requests: all,
         }
-    }
-
-    pub(crate) fn walk_tells_addresses(self) -> bool {
-        matches!(self, Self::Calls | Self::Timers)
     }
 }
 
@@ -111,6 +118,7 @@ impl World {
             armed: now,
         };
         self.minisockets.push(minisocket);
+        self.freed.retain(|freed| freed.tw != tw);
         if followed {
             let mut begun = minisocket.event(now, What::Begun);
             if let Event::Minisocket(event) = &mut begun
@@ -252,6 +260,7 @@ impl World {
     }
 
     fn free(&mut self, gone: &Remnant, lose: &mut impl FnMut() -> bool) {
+        self.freed.push(*gone);
         if self.hooks == Hooks::Calls {
             let now = self.now();
             let caller = caller::UNKNOWN;

@@ -67,7 +67,7 @@ fn snapshot() -> impl Strategy<Value = Event> {
         1 => (0..1).prop_map(|_| SocketKind::Minisocket),
     ];
     let sk = proptest::option::of(sk());
-    (sk, tuple(), state(), kind).prop_map(|(sk, tuple, state, kind)| {
+    (sk, tuple(), state(), kind, 0..3_u64).prop_map(|(sk, tuple, state, kind, cookie)| {
         Event::Snapshot(Snapshot {
             sk,
             netns: 1,
@@ -76,7 +76,7 @@ fn snapshot() -> impl Strategy<Value = Event> {
             kind,
             how: How(0),
             inode: 0,
-            cookie: 0,
+            cookie,
         })
     })
 }
@@ -221,10 +221,11 @@ proptest! {
         begins in any::<bool>(),
         ends in any::<bool>(),
         requests in any::<bool>(),
+        looks in any::<bool>(),
         records in records(),
     ) {
         let limits = Limits { max_sockets: 3 };
-        let mut tracker = Tracker::new(limits, Follows { begins, ends, requests });
+        let mut tracker = Tracker::new(limits, Follows { begins, ends, requests, looks });
         let mut changes: Vec<Change> = Vec::new();
         let mut stamps = Stamps::default();
         for (record, times, pause) in &records {
@@ -233,6 +234,7 @@ proptest! {
                 tracker.apply(record, &mut changes);
             }
             if *pause {
+                tracker.doubted(&mut Vec::new());
                 tracker.settle(record.at, &mut changes);
             }
             prop_assert!(tracker.len() <= limits.max_sockets);

@@ -3,8 +3,10 @@
 //! ```text
 //! let $c 10.0.0.1:40000 10.0.0.2:80                  a name for a tuple
 //! max 2                                             the tracker's cap
-//! follow begins ends requests                       which records of minisockets and
-//!                                                   requests come
+//! connections                                       answers are connections that are
+//!                                                   over; connections gone: for good
+//! follow begins ends requests looks                 which records of minisockets and
+//!                                                   requests come, and whether looks do
 //! 10us a CLOSE>SYN_SENT $c by=42/curl               a transition of socket a
 //! 20us a accepted 42/nginx                          also: close_called
 //! 30us a reset_sent active reason=14                also: reset_received, destroyed
@@ -14,18 +16,21 @@
 //!                                                   ended, freed; each caller=receive
 //! 47us r request stopped $c since=9us by=hashdance  of request r; also: cloned, expired,
 //!                                                   armed, ended; closed: its listener
+//! 48us a look in=1000 out=500 by=42/curl            the last look at a socket; also: again=,
+//!                                                   unread=, idle= (ms), timeout= (ms),
+//!                                                   keepalive, linger0, linger2, exiting
 //! 50us sweep begin                                  also: end, failed
 //! 60us settle
 //! gap
 //! finish
-//! wanted: a b                                       a question and its answer
+//! wanted: a b                                       a question and its answer; also: doubted
 //! chain_breaks: 1
 //! > 10us a1 CLOSE -> SYN_SENT …                     an answer
 //! ```
 //!
-//! Flags of a transition or snapshot: `rcv send released fin orphan reused v6
-//! no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms),
-//! and on everything `lost=`.
+//! Flags of a transition or snapshot: `rcv send released fin orphan reused exiting
+//! v6 no_socket`; `err=`, `netns=`, on a minisocket and its snapshot `left=` (ms), on
+//! a snapshot `cookie=`, and on everything `lost=`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,11 +38,13 @@ use tcpstate::decode::{
     Event, How, KtimeNs, Minisocket, MinisocketEvent, Record, Request, RequestEvent, ResetSent,
     Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
-use tcpstate::track::Follows;
+use tcpstate::{connection::Told, track::Follows};
 use tcpstate_common::{
     record::{Task, Tuple, caller, how},
     state::TcpState,
 };
+
+use crate::look::look;
 
 /// One line of a scenario.
 #[derive(Debug)]
@@ -45,6 +52,7 @@ pub(crate) enum Step {
     Nothing,
     Let(String, Tuple),
     Max(usize),
+    Connections(Told),
     Follow(Follows),
     Apply(Record),
     Settle(KtimeNs),
@@ -62,8 +70,11 @@ pub(crate) fn parse(line: &str, names: &Names) -> Step {
         [] => Step::Nothing,
         [first, ..] if first.starts_with('#') => Step::Nothing,
         ["let", name, local, remote] => Step::Let((*name).to_owned(), tuple(local, remote)),
+        ["connections"] => Step::Connections(Told::Closed),
+        ["connections", "gone"] => Step::Connections(Told::Gone),
         ["max", count] => Step::Max(number(count)),
         ["follow", rest @ ..] => Step::Follow(Follows {
+            looks: rest.contains(&"looks"),
             begins: rest.contains(&"begins"),
             ends: rest.contains(&"ends"),
             requests: rest.contains(&"requests"),
@@ -95,6 +106,7 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
         "accepted" => Event::Accepted(known(), task(rest[0])),
         "close_called" => Event::CloseCalled(known(), task(rest[0])),
         "reset_received" => Event::ResetReceived(known()),
+        "look" => Event::LastLook(look(known(), rest)),
         "destroyed" => Event::Destroyed(known()),
         "reset_sent" => Event::ResetSent(ResetSent {
             sk: address,
@@ -109,7 +121,7 @@ fn event(sk: &str, what: &str, rest: &[&str], names: &Names) -> Event {
             kind: kind(rest),
             how: flags(rest),
             inode: value(rest, "left=").map_or(0, number),
-            cookie: 0,
+            cookie: value(rest, "cookie=").map_or(0, number),
         }),
         "request" => Event::Request(Request {
             req: known(),
@@ -195,11 +207,11 @@ fn caller_named(name: &str) -> u8 {
     }
 }
 
-fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+pub(crate) fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
     words.iter().find_map(|word| word.strip_prefix(key))
 }
 
-fn number<T: std::str::FromStr>(word: &str) -> T {
+pub(crate) fn number<T: std::str::FromStr>(word: &str) -> T {
     word.parse()
         .unwrap_or_else(|_error| panic!("not a number: {word}"))
 }
@@ -228,7 +240,7 @@ pub(crate) fn name(sk: SockAddr64) -> String {
     letter.map_or("?".to_owned(), |index| char::from(b'a' + index).to_string())
 }
 
-fn task(word: &str) -> Task {
+pub(crate) fn task(word: &str) -> Task {
     let (pid, name) = word.split_once('/').expect("PID/COMM");
     let mut comm = [0; 16];
     comm[..name.len()].copy_from_slice(name.as_bytes());
@@ -271,6 +283,7 @@ fn flags(words: &[&str]) -> How {
         ("fin", how::FIN_RECEIVED),
         ("orphan", how::ORPHAN),
         ("reused", how::REUSED),
+        ("exiting", how::EXITING),
         ("v6", how::INET6),
         ("no_socket", how::NO_SOCKET),
     ];

@@ -18,7 +18,7 @@ mod handshake;
 
 use crate::{
     course::{Step, next},
-    remnant::{Hooks, Remnant},
+    remnant::{Hooks, Remnant, Walks},
 };
 
 /// One connection, numbered; its process and its ports follow from the number.
@@ -111,7 +111,10 @@ pub(crate) struct World {
     now: u64,
     sockets: [Option<Socket>; 4],
     pub(crate) hooks: Hooks,
+    pub(crate) walks: Walks,
     pub(crate) minisockets: Vec<Remnant>,
+    /// Minisockets that are over, and whose memory is not another's yet.
+    pub(crate) freed: Vec<Remnant>,
     lives: u16,
     /// What the loss counter says.
     pub(crate) lost: u16,
@@ -130,9 +133,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn with(hooks: Hooks) -> Self {
+    pub(crate) fn with(hooks: Hooks, walks: Walks) -> Self {
         Self {
             hooks,
+            walks,
             ..Self::default()
         }
     }
@@ -147,37 +151,49 @@ impl World {
 
     /// What a walk over the socket tables finds now.
     pub(crate) fn walk(&self) -> Vec<Record> {
-        let named = |(index, socket): (usize, &Option<Socket>)| {
-            let socket = socket.filter(|socket| socket.state != Close)?;
-            let sk = Some(address(index));
-            Some(self.seen(sk, socket.life, socket.state, SocketKind::Full))
-        };
-        let sockets = self.sockets.iter().enumerate().filter_map(named);
         let overlooked = |it: &&Remnant| self.overlooked.contains(&it.life.number);
         let minisockets = self.minisockets.iter();
         let minisockets = minisockets.filter(|it| self.looks_closely || !overlooked(it));
-        let carried_on = minisockets.map(|it| {
-            let tw = self.hooks.walk_tells_addresses().then_some(it.tw);
-            let mut record = self.seen(tw, it.life, it.state, SocketKind::Minisocket);
-            if let Event::Snapshot(seen) = &mut record.event {
-                seen.inode = it.left_ms(self.now()).into();
-            }
-            record
+        let sockets = self.sockets.iter().enumerate();
+        let alive = sockets.filter_map(|(index, socket)| {
+            let socket = socket.filter(|socket| socket.state != Close)?;
+            Some(self.seen(address(index), socket.life, socket.state))
         });
-        sockets.chain(carried_on).collect()
+        let mut all: Vec<_> = alive
+            .chain(minisockets.map(|it| self.remnant(it)))
+            .collect();
+        for record in &mut all {
+            if let Event::Snapshot(seen) = &mut record.event
+                && self.walks != Walks::Addresses
+            {
+                seen.sk = None;
+            }
+        }
+        all
     }
 
-    /// Puts what a look at one socket finds now into the ring.
-    pub(crate) fn look(&mut self, sk: SockAddr64) {
-        let all = self.walk().into_iter();
-        let mut here = all.filter(|record| match record.event {
-            Event::Snapshot(seen) => seen.sk == Some(sk),
-            _ => false,
-        });
-        if let Some(seen) = here.next() {
-            let lost = self.lost;
-            self.ring.push_back(Record { lost, ..seen });
+    /// Puts what a look at an address finds now into the ring: a socket, or what
+    /// is left of one.
+    pub(crate) fn look(&mut self, sk: SockAddr64, lose: &mut impl FnMut() -> bool) {
+        let sockets = self.sockets.iter().enumerate();
+        let full = sockets.filter(|(index, _)| address(*index) == sk);
+        let full = full.filter_map(|(_, socket)| *socket);
+        let full = full.map(|socket| self.seen(sk, socket.life, socket.state));
+        let small = self.minisockets.iter().chain(&self.freed);
+        let small = small.filter(|it| it.tw == sk).map(|it| self.remnant(it));
+        let found = full.chain(small).next();
+        if let Some(found) = found {
+            self.report(found.event, lose);
         }
+    }
+
+    fn remnant(&self, it: &Remnant) -> Record {
+        let mut record = self.seen(it.tw, it.life, it.state);
+        if let Event::Snapshot(seen) = &mut record.event {
+            seen.kind = SocketKind::Minisocket;
+            seen.inode = it.left_ms(self.now()).into();
+        }
+        record
     }
 
     /// Whether the connection is over and in no table of the kernel.
@@ -187,22 +203,16 @@ impl World {
         same.map(|known| known.state)
     }
 
-    fn seen(
-        &self,
-        sk: Option<SockAddr64>,
-        life: Life,
-        state: TcpState,
-        kind: SocketKind,
-    ) -> Record {
+    fn seen(&self, sk: SockAddr64, life: Life, state: TcpState) -> Record {
         let event = Event::Snapshot(Snapshot {
-            sk,
+            sk: Some(sk),
             netns: 1,
             tuple: life.tuple(),
             state,
-            kind,
+            kind: SocketKind::Full,
             how: How(0),
             inode: 0,
-            cookie: 0,
+            cookie: life.number.into(),
         });
         Record {
             at: self.now(),
@@ -272,7 +282,7 @@ impl World {
         let reused = self.sockets[index];
         let server = reused.is_none() && choice.is_multiple_of(3);
         let life = self.new_life(server);
-        if server && self.hooks.follows().requests {
+        if server && self.hooks.follows(self.walks).requests {
             return self.shake_hands(index, life, choice / 3, lose);
         }
         let (old, new) = match (reused.is_some(), choice % 3) {

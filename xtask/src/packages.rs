@@ -39,6 +39,7 @@ pub(crate) const TEST: &[Program] = &[
     everywhere("ss", "iproute2"),
     everywhere("curl", "curl"),
     everywhere("nginx", "nginx"),
+    everywhere("haproxy", "haproxy"),
     // Not busybox's: that one runs its own `ip` whatever PATH says.
     everywhere("sh", "dash"),
     here("cc", "gcc"),
@@ -48,6 +49,7 @@ pub(crate) const TEST: &[Program] = &[
     here("/usr/share/tomcat10/bin/bootstrap.jar", "tomcat10-common"),
     here("redis-server", "redis-server"),
     here("redis-benchmark", "redis-tools"),
+    here("sar", "sysstat"),
     here("busybox", "busybox-static"),
     here("ldd", "libc-bin"),
     here("qemu-system-x86_64", "qemu-system-x86"),

@@ -118,15 +118,19 @@ pub(super) const SOCKET_DESTROYED: &[Candidate] = &[Candidate {
     ]),
 }];
 
-/// Name of the `iter/tcp` program.
-pub(super) const WALK: &str = "walk";
-
+/// Not `iter/tcp`, though that tells kernel addresses: where it takes sockets in
+/// batches (Linux 5.15 and later) it takes a reference even to a request that
+/// another CPU is just putting into its table and that has none yet
+/// (`bpf_iter_tcp_established_batch`, CVE-2026-74714, mended in 6.1.183, 6.6.152,
+/// 6.12.104, 6.18.45 and 7.1.9), and the request is used after it is freed. No type
+/// tells a mended kernel from the others. `sock_diag` passes over what has no
+/// reference (`refcount_inc_not_zero` in `inet_diag_dump_icsk`, in every version
+/// that we run on):
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_diag.c>,
+/// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/inet_diag.c>.
 pub(super) const EXISTING_SOCKETS: &[Candidate] = &[Candidate {
-    hook: "iter/tcp",
-    attach: Attach::Iterator {
-        program: WALK,
-        target: "tcp",
-    },
+    hook: "sock_diag",
+    attach: Attach::SockDiag,
 }];
 
 /// Name of the program that looks at one socket.

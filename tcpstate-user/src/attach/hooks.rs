@@ -19,7 +19,7 @@ pub enum Signal {
     ResetReceived,
     /// A full socket is gone.
     SocketDestroyed,
-    /// The sockets that exist, with their kernel addresses.
+    /// The sockets that exist.
     ExistingSockets,
     /// What one socket is now, looked up by its kernel address.
     SocketLookup,
@@ -113,7 +113,7 @@ impl Signal {
     pub const fn without(self) -> Option<&'static str> {
         match self {
             Self::CloseCalled => Some("close is recognised by the transition that it causes"),
-            Self::ExistingSockets => Some("existing sockets are read through sock_diag"),
+            Self::ExistingSockets => Some("what was there before is not known"),
             Self::MinisocketEnd => Some("when and why TIME_WAIT ends is not known"),
             Self::MinisocketBegin => Some("TIME_WAIT is not followed"),
             Self::MinisocketChange => Some(
@@ -207,6 +207,8 @@ pub(super) enum Attach {
         program: &'static str,
         target: &'static str,
     },
+    /// No program: the kernel is asked over a netlink socket.
+    SockDiag,
     /// Loaded, and run on demand.
     Run { program: &'static str },
     /// All of these, or none.
@@ -242,7 +244,9 @@ impl Attach {
             | Self::Kprobe { function, .. }
             | Self::Kretprobe { function, .. } => Some(function),
             Self::Iterator { target, .. } => Some(target),
-            Self::Tracepoints { .. } | Self::Run { .. } | Self::Together(_) => None,
+            Self::Tracepoints { .. } | Self::SockDiag | Self::Run { .. } | Self::Together(_) => {
+                None
+            }
         }
     }
 
@@ -252,7 +256,7 @@ impl Attach {
             Self::RawTracepoint { .. } | Self::Tracepoints { .. } => Some(Family::Tracepoint),
             Self::Fentry { .. } | Self::Fexit { .. } => Some(Family::Fentry),
             Self::Kprobe { .. } | Self::Kretprobe { .. } => Some(Family::Kprobe),
-            Self::Iterator { .. } | Self::Run { .. } => None,
+            Self::Iterator { .. } | Self::SockDiag | Self::Run { .. } => None,
             Self::Together(all) => all.first().and_then(Self::family),
         }
     }

@@ -45,6 +45,7 @@ pub(super) struct Plan<'a> {
     pub(super) ring_bytes: u32,
     /// `None` when no stack is captured: then nothing is reserved for it.
     pub(super) capture: Option<Capture>,
+    pub(super) last_looks: bool,
     pub(super) verbose: bool,
 }
 
@@ -55,6 +56,7 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
         wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
         tick_ns: tick_ns(),
         capture: plan.capture.unwrap_or_default(),
+        last_looks: plan.last_looks.into(),
     };
     let places = plan.capture.map_or(1, |_| possible_cpus() * CAPTURE_PLACES);
     let level = if plan.verbose {

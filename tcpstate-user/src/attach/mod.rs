@@ -18,7 +18,6 @@ mod privilege;
 mod report;
 mod threads;
 mod trial;
-mod walker;
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -47,7 +46,6 @@ pub use self::{
     hooks::{Family, Signal},
     report::{HookReport, Refusal, SignalReport},
     threads::ThreadWalker,
-    walker::Walker,
 };
 use crate::decode::SockAddr64;
 
@@ -65,6 +63,9 @@ pub struct Request {
     pub hooks: Option<Family>,
     /// Whether the stacks of tasks that get a socket, or read its end, are captured.
     pub capture: Option<Capture>,
+    /// Whether each socket is looked at before it is over, and exit told from
+    /// close: what whole connections need, and plain transitions do not pay for.
+    pub last_looks: bool,
     /// Whether the kernel side logs.
     pub verbose: bool,
 }
@@ -76,10 +77,11 @@ pub struct Session {
     links: Vec<Link>,
     ebpf: Ebpf,
     counters: CounterMap,
-    walker: Option<Walker>,
     threads: Option<ThreadWalker>,
     report: HookReport,
     reset_reasons: BTreeMap<u32, String>,
+    not_looked_at: Vec<(&'static str, &'static str)>,
+    filter: Filter,
     verbose: bool,
 }
 
@@ -117,6 +119,7 @@ impl Session {
             filter: &request.filter,
             ring_bytes: request.ring_bytes,
             capture: request.capture.map(|asked| asked.settings(&own)),
+            last_looks: request.last_looks,
             verbose: request.verbose,
         })?;
         let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
@@ -142,13 +145,17 @@ impl Session {
         let (mut report, links) = choice.made();
         report.signals.sort_by_key(|report| report.signal);
         Ok(Self {
-            walker: Walker::new(&ebpf).ok(),
             threads: ThreadWalker::new(&mut ebpf).ok(),
             links,
             ebpf,
             counters,
             report,
             reset_reasons: offsets::reset_reasons(&own),
+            not_looked_at: match request.last_looks {
+                true => offsets::not_looked_at(&offsets),
+                false => Vec::new(),
+            },
+            filter: request.filter,
             verbose: request.verbose,
         })
     }
@@ -164,6 +171,19 @@ impl Session {
     #[must_use]
     pub const fn reset_reasons(&self) -> &BTreeMap<u32, String> {
         &self.reset_reasons
+    }
+
+    /// Facts of connections that are asked for and cannot be had, and the field
+    /// of the kernel's that is missing for each.
+    #[must_use]
+    pub fn not_looked_at(&self) -> &[(&'static str, &'static str)] {
+        &self.not_looked_at
+    }
+
+    /// What the kernel side lets through.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The ring buffer with the records.
@@ -223,11 +243,6 @@ impl Session {
         Ok(())
     }
 
-    /// Walks over the socket tables; `None` when this kernel has no `iter/tcp`.
-    pub const fn walker(&mut self) -> Option<&mut Walker> {
-        self.walker.as_mut()
-    }
-
     /// Walks over the threads of processes; `None` when this kernel has no
     /// `iter.s/task`, stacks were not asked for, or it was taken before. It
     /// works as long as it lives.
@@ -253,6 +268,7 @@ pub fn probe() -> Result<HookReport, AttachError> {
     let request = Request {
         accept_by_syscall: true,
         capture: Some(Capture::default()),
+        last_looks: true,
         ..Request::default()
     };
     Session::open_with(&request, Tried::All).map(|session| session.report)

@@ -79,6 +79,24 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         task_struct_on_cpu: optional(sized(btf, "task_struct", "on_cpu", 4))?,
         task_struct_nvcsw: optional(sized(btf, "task_struct", "nvcsw", 8))?,
         task_struct_nivcsw: optional(sized(btf, "task_struct", "nivcsw", 8))?,
+        tcp_sock_bytes_received: optional(sized(btf, "tcp_sock", "bytes_received", 8))?,
+        tcp_sock_bytes_sent: optional(sized(btf, "tcp_sock", "bytes_sent", 8))?,
+        tcp_sock_bytes_retrans: optional(sized(btf, "tcp_sock", "bytes_retrans", 8))?,
+        tcp_sock_total_retrans: optional(sized(btf, "tcp_sock", "total_retrans", 4))?,
+        tcp_sock_linger2: optional(sized(btf, "tcp_sock", "linger2", 4))?,
+        inet_connection_sock_icsk_user_timeout: optional(connection_sock(
+            btf,
+            "icsk_user_timeout",
+            4,
+        ))?,
+        inet_connection_sock_icsk_probes_out: optional(connection_sock(btf, "icsk_probes_out", 1))?,
+        tcp_sock_lsndtime: optional(sized(btf, "tcp_sock", "lsndtime", 4))?,
+        inet_connection_sock_icsk_ack_lrcvtime: optional(connection_sock(
+            btf,
+            "icsk_ack.lrcvtime",
+            4,
+        ))?,
+        sock_sk_lingertime: optional(sized(btf, "sock", "sk_lingertime", 8))?,
     })
 }
 
@@ -86,6 +104,10 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
 pub(super) fn without_requests(btf: &Btf<'_>) -> Option<String> {
     let fields = rsk_timer(btf).and(skc_listener(btf)).and(snt_synack(btf));
     fields.err().map(|error| error.to_string())
+}
+
+fn connection_sock(btf: &Btf<'_>, path: &str, size: u32) -> Result<u32, BtfError> {
+    sized(btf, "inet_connection_sock", path, size)
 }
 
 fn rsk_timer(btf: &Btf<'_>) -> Result<Field, BtfError> {
@@ -98,6 +120,52 @@ fn skc_listener(btf: &Btf<'_>) -> Result<Field, BtfError> {
 
 fn snt_synack(btf: &Btf<'_>) -> Result<Field, BtfError> {
     of_size(btf, "tcp_request_sock", "snt_synack", 8)
+}
+
+/// What last looks cannot tell, and the field that this kernel lacks for it.
+pub(super) fn not_looked_at(offsets: &Offsets) -> Vec<(&'static str, &'static str)> {
+    let facts = [
+        (
+            "bytes_in",
+            offsets.tcp_sock_bytes_received,
+            "tcp_sock.bytes_received",
+        ),
+        (
+            "bytes_out",
+            offsets.tcp_sock_bytes_sent,
+            "tcp_sock.bytes_sent",
+        ),
+        (
+            "bytes_out",
+            offsets.tcp_sock_bytes_retrans,
+            "tcp_sock.bytes_retrans",
+        ),
+        (
+            "retransmits",
+            offsets.tcp_sock_total_retrans,
+            "tcp_sock.total_retrans",
+        ),
+        (
+            "user_timeout",
+            offsets.inet_connection_sock_icsk_user_timeout,
+            "inet_connection_sock.icsk_user_timeout",
+        ),
+        ("idle_ns", offsets.tcp_sock_lsndtime, "tcp_sock.lsndtime"),
+        (
+            "idle_ns",
+            offsets.inet_connection_sock_icsk_ack_lrcvtime,
+            "inet_connection_sock.icsk_ack.lrcvtime",
+        ),
+        (
+            "linger_zero",
+            offsets.sock_sk_lingertime,
+            "sock.sk_lingertime",
+        ),
+        ("linger2", offsets.tcp_sock_linger2, "tcp_sock.linger2"),
+        ("exit", offsets.task_struct_flags, "task_struct.flags"),
+    ];
+    let missing = facts.into_iter().filter(|(_, offset, _)| *offset == ABSENT);
+    missing.map(|(fact, _, field)| (fact, field)).collect()
 }
 
 /// `enum sk_rst_reason` without its prefix; empty before Linux 6.10.
@@ -191,6 +259,33 @@ mod tests {
         let offsets = offsets(&btf).unwrap();
         assert!((256..=264).contains(&offsets.tcp_request_sock_snt_synack));
         assert!(offsets.request_sock_rsk_timer > offsets.sock_common_skc_listener);
+    }
+
+    #[test]
+    fn the_running_kernel_has_what_a_last_look_reads() {
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let offsets = offsets(&Btf::parse(&bytes).unwrap()).unwrap();
+        let all = [
+            offsets.tcp_sock_bytes_received,
+            offsets.tcp_sock_bytes_sent,
+            offsets.tcp_sock_bytes_retrans,
+            offsets.tcp_sock_total_retrans,
+            offsets.tcp_sock_linger2,
+            offsets.inet_connection_sock_icsk_user_timeout,
+            offsets.inet_connection_sock_icsk_probes_out,
+            offsets.sock_sk_lingertime,
+            offsets.tcp_sock_lsndtime,
+            offsets.inet_connection_sock_icsk_ack_lrcvtime,
+            offsets.task_struct_flags,
+        ];
+        assert!(!all.contains(&ABSENT), "{all:?}");
+        assert_eq!(not_looked_at(&offsets), []);
+        let without = Offsets {
+            tcp_sock_bytes_sent: ABSENT,
+            ..offsets
+        };
+        let missing = [("bytes_out", "tcp_sock.bytes_sent")];
+        assert_eq!(not_looked_at(&without), missing);
     }
 
     #[test]

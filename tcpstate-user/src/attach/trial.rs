@@ -14,6 +14,7 @@ use super::{
     btf::{Btf, BtfError as OwnBtfError},
     hooks::Attach,
 };
+use crate::seed;
 
 /// Attached as long as it lives.
 pub(super) type Link = Box<dyn Send>;
@@ -30,8 +31,13 @@ pub(super) fn attach(
     types: &KernelTypes<'_>,
     how: &Attach,
 ) -> Result<Vec<Link>, String> {
-    if let Attach::Together(all) = how {
-        return attach_all(ebpf, types, all);
+    match how {
+        Attach::Together(all) => return attach_all(ebpf, types, all),
+        Attach::SockDiag => {
+            let answer = seed::probe().map_err(|error| error.to_string());
+            return answer.map(|()| Vec::new());
+        }
+        _ => {}
     }
     confirm(types, how).map_err(|error| error.to_string())?;
     let name = program_name(types, how)?;
@@ -118,6 +124,7 @@ fn program_name(types: &KernelTypes<'_>, how: &Attach) -> Result<&'static str, S
         | Attach::Kretprobe { program, .. }
         | Attach::Iterator { program, .. }
         | Attach::Run { program } => Ok(program),
+        Attach::SockDiag => Err("no program".to_owned()),
         Attach::Together(_) => Err("several programs".to_owned()),
         Attach::Fexit { programs, function } => {
             let count = types
@@ -184,8 +191,8 @@ fn load_and_attach(
             program.test_run(RawTracePointRunOptions::new())?;
             return Ok(Vec::new());
         }
-        // Each of them is attached by itself.
-        Attach::Together(_) => return Ok(Vec::new()),
+        // Each of them is attached by itself, or needs no program.
+        Attach::Together(_) | Attach::SockDiag => return Ok(Vec::new()),
     };
     Ok(vec![link])
 }

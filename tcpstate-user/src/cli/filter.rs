@@ -57,10 +57,12 @@ pub struct Filter {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Lines")]
 pub struct Lines {
-    /// Lines that leave or enter a state (`close-wait`, `TIME_WAIT`)
+    /// Lines that leave or enter a state (`close-wait`, `TIME_WAIT`); connections
+    /// that were in it
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = value::state)]
     pub states: Vec<TcpState>,
-    /// Lines with at least this time in the state that was left
+    /// Lines with at least this time in the state that was left; connections
+    /// that stayed in a state (with `--state`, in one of those) for so long
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub min_dwell: Option<Duration>,
 }

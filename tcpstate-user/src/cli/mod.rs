@@ -5,7 +5,9 @@
 //! (a process, a network namespace) is looked up by [`Filter::resolve`].
 
 mod dwell;
+mod explain;
 mod filter;
+mod health;
 mod leaks;
 mod resolve;
 mod value;
@@ -19,14 +21,17 @@ use std::{ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub use dwell::Dwell;
+pub use explain::Explain;
 pub(crate) use filter::bits_of;
 pub use filter::{Comm, Connections, Filter, FilterSpec, Lines, Netns};
+pub use health::Health;
 pub use leaks::{Leaking, Leaks};
 pub use resolve::ResolveError;
 pub use watch::Watch;
 
 use crate::{
     attach::Family,
+    connection::Told,
     sink::{Format, ReportFormat},
 };
 
@@ -55,6 +60,10 @@ pub enum Command {
     Leaks(Leaks),
     /// How long sockets stay in each state
     Dwell(Dwell),
+    /// The story of one connection, and a verdict
+    Explain(Box<Explain>),
+    /// Whether TCP is well: opens, failures, resets, retransmissions, per interval
+    Health(Health),
     /// The raw session to a file, for `--replay`
     Record(Record),
     /// What this kernel allows, and what to do about the rest
@@ -70,6 +79,7 @@ Examples:
                                            what process 1234 has not closed
   tcpstate trace --min-dwell 1s --for 5m   slow states, for five minutes
   tcpstate trace -o json | jq .cause       one JSON object per line
+  tcpstate trace --connections -D 5432     whole connections to a database
   tcpstate trace --replay web.tcpstate     from a recording")]
 pub struct Trace {
     /// Which connections, and where from.
@@ -78,6 +88,20 @@ pub struct Trace {
     /// Which of their lines.
     #[command(flatten)]
     pub lines: Lines,
+    /// One line for each connection that is over, not one for each transition
+    ///
+    /// It says how the connection ended, who ended it and why. `closed` waits
+    /// until both sides are done, `gone` until its `TIME_WAIT` is over, too.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "closed",
+        value_name = "WHEN",
+        help_heading = "Lines"
+    )]
+    pub connections: Option<Told>,
     /// How to write
     #[arg(
         short,
@@ -204,6 +228,8 @@ where
     let possible = match &command {
         Command::Trace(trace) => trace.watch.filter.check(),
         Command::Dwell(dwell) => dwell.watch.filter.check(),
+        Command::Explain(explain) => explain.check(),
+        Command::Health(health) => health.watch.filter.check(),
         Command::Leaks(leaks) => leaks.filter.check(),
         Command::Record(record) => record.filter.check(),
         Command::Doctor(_) => Ok(()),

@@ -7,6 +7,7 @@ use super::{
     Color, Command, Dwell, Filter, FilterSpec, Netns, Record, Trace, complaint, parse_from,
 };
 use crate::{
+    connection::Told,
     decode::Family,
     dwell::By,
     sink::{Format, ReportFormat},
@@ -355,4 +356,14 @@ fn a_thread_is_not_taken_for_a_process() {
     );
     drop(done);
     thread.join().unwrap();
+}
+
+#[test]
+fn whole_connections_are_told_when_they_are_closed_unless_gone_is_asked_for() {
+    assert_eq!(trace("").connections, None);
+    assert_eq!(trace("--connections").connections, Some(Told::Closed));
+    assert_eq!(trace("--connections=gone").connections, Some(Told::Gone));
+    // The next word is an option's own only behind an equals sign.
+    assert!(parse("trace --connections gone").is_err());
+    assert!(refused("trace --connections=never").contains("closed, gone"));
 }

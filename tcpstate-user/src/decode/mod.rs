@@ -5,6 +5,7 @@
 //! is an error that keeps the bad value. Nothing is allocated.
 
 mod error;
+mod last_look;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use tcpstate_common::{
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use error::DecodeError;
+pub use last_look::LastLook;
 pub use stack::{SliceStatus, StackEvent, Why, slice};
 pub use thread::{ThreadStack, thread};
 pub use value::{
@@ -53,6 +55,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::REQUEST => self::request(&read(bytes, header)?),
         kind::INSPECTION => inspection(&read(bytes, header)?),
         kind::STACK => stack::decode(bytes, header),
+        kind::LAST_LOOK => Ok(last_look(&read(bytes, header)?)),
         unknown => Err(DecodeError::UnknownKind(unknown)),
     }
 }
@@ -203,6 +206,11 @@ fn inspection(wire: &record::Inspection) -> Result<Record, DecodeError> {
         queue_limit: wire.queue_limit,
     });
     Ok(record_at(wire.ktime, wire.header, event))
+}
+
+fn last_look(wire: &record::LastLook) -> Record {
+    let event = Event::LastLook(last_look::decode(wire));
+    record_at(wire.ktime, wire.header, event)
 }
 
 fn sweep(wire: &record::Sweep) -> Result<Record, DecodeError> {

@@ -5,7 +5,7 @@ use tcpstate_common::{
     state::TcpState,
 };
 
-use super::StackEvent;
+use super::{LastLook, StackEvent};
 
 /// `CLOCK_MONOTONIC` in nanoseconds, as `bpf_ktime_get_ns` reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +105,8 @@ pub enum Event {
     Inspection(Inspection),
     /// A task's stack was captured.
     Stack(StackEvent),
+    /// A full socket is over with the transition that follows.
+    LastLook(LastLook),
 }
 
 /// `inet_sock_set_state`.

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const EVERYTHING: Follows = Follows {
+    looks: false,
     begins: true,
     ends: true,
     requests: true,
@@ -50,6 +51,8 @@ fn change(old: TcpState, dwell: Dwell) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 
@@ -270,6 +273,7 @@ fn a_session_that_does_not_follow_minisockets_says_what_is_missing() {
         (TcpState::TimeWait, Unmeasured::All),
     ];
     let begins = Follows {
+        looks: true,
         begins: true,
         ends: false,
         requests: true,

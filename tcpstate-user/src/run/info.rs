@@ -4,11 +4,27 @@ use std::fs;
 
 use tcpstate_common::record::SCHEMA;
 
-use crate::{attach::Session, limits::Limits, session::SessionInfo, source::clock::clock_offset};
+use super::begin::Begun;
+use crate::{
+    limits::Limits,
+    session::{NotMeasured, SessionInfo},
+    source::clock::clock_offset,
+};
 
 /// Describes a session whose hooks are attached.
-pub(super) fn session_info(session: &Session, limits: Limits) -> SessionInfo {
+pub(super) fn session_info(begun: &Begun, limits: Limits) -> SessionInfo {
+    let session = &begun.session;
     let host = rustix::system::uname();
+    let mut not_measured = begun.not_measured();
+    not_measured.extend(
+        session
+            .not_looked_at()
+            .iter()
+            .map(|(fact, field)| NotMeasured {
+                signal: (*fact).to_owned(),
+                reason: format!("the kernel has no {field}"),
+            }),
+    );
     SessionInfo {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -17,7 +33,7 @@ pub(super) fn session_info(session: &Session, limits: Limits) -> SessionInfo {
         boot_id: boot_id(),
         clock_offset_ns: clock_offset(),
         hooks: session.report().hooks(),
-        not_measured: session.report().not_measured(),
+        not_measured,
         reset_reasons: session.reset_reasons().clone(),
         ring_bytes: Some(limits.ring_bytes.into()),
         max_sockets: Some(limits.max_sockets as u64),

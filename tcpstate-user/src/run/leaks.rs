@@ -20,7 +20,7 @@ use crate::{
     decode::{Event, Inspection, KtimeNs, Record, SockAddr64, SocketKind, slice},
     session::EndInfo,
     sink::{Heading, Reports, folded, leaks::Told},
-    survey::{Answer, Asked, Question, Surveyor, concerns},
+    survey::{Answer, Asked, Question, Surveyor, concerns, has_address},
     track::{Change, Open},
 };
 
@@ -86,7 +86,8 @@ impl<W: Write> Report for LeaksReport<W> {
                 next.open.push(*open);
             }
         });
-        wanted.extend(next.open.iter().map(|open| open.conn.sk));
+        let named = next.open.iter().filter(|open| has_address(open));
+        wanted.extend(named.map(|open| open.conn.sk));
     }
 
     fn report(&mut self, now: &Moment<'_>) -> io::Result<()> {

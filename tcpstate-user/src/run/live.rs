@@ -1,18 +1,22 @@
 //! A session on the running kernel: attach, walk, read until told to stop, account.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 
-use super::{misses::Misses, pipeline::Pipeline, refresh::Refresh, status::StatusLine, stop::Stop};
+use super::{
+    begin::{self, Begun},
+    misses::Misses,
+    pipeline::Pipeline,
+    refresh::Refresh,
+    status::StatusLine,
+    stop::Stop,
+};
 use crate::{
     attach::{Session, Signal, Totals},
     decode::SockAddr64,
-    seed,
+    seed::{self, SweepReport},
     session::EndInfo,
     source::{clock::ktime_now, live::LiveRing, recording::Writer},
 };
@@ -22,6 +26,10 @@ const BATCH: usize = 1 << 14;
 
 /// Sockets inspected before the ring is read again: about 2 us each.
 const INSPECTIONS: usize = 1 << 11;
+
+/// Sockets looked at in a walk before the ring is read again: their answers fit
+/// into the smallest ring there is (64 KiB).
+const LOOKS: usize = 1 << 8;
 
 /// How long programs that were running while they were detached may take to
 /// submit what they had begun.
@@ -52,6 +60,8 @@ pub(super) struct Live {
     /// Sockets still to be inspected for a report that is due.
     inspections: Option<Vec<SockAddr64>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// The first walk, until it is fed.
+    seeds: (Vec<u8>, SweepReport),
     walked: Option<Instant>,
     framed: Instant,
     status: Option<StatusLine>,
@@ -60,7 +70,11 @@ pub(super) struct Live {
 impl Live {
     /// Takes over a session whose hooks are attached.
     pub(super) fn new(
-        mut session: Session,
+        Begun {
+            mut session,
+            seeds,
+            walk,
+        }: Begun,
         pipeline: Pipeline,
         tape: Option<Writer>,
     ) -> Result<Self> {
@@ -78,6 +92,7 @@ impl Live {
             tape,
             wanted: Vec::new(),
             inspections: None,
+            seeds: (seeds, walk),
             walked: None,
             framed: Instant::now(),
             status: StatusLine::for_terminal(),
@@ -89,7 +104,8 @@ impl Live {
     pub(super) async fn run(mut self, after: Option<Duration>) -> Result<EndInfo> {
         // Before the first line: whoever has read it may tell us to stop.
         let mut stop = Stop::new()?;
-        self.walk()?;
+        let (seeds, walk) = std::mem::take(&mut self.seeds);
+        self.walked(&seeds, &walk)?;
         self.pipeline.start()?;
         stop.after(after);
         let mut refresh = Refresh::every(self.pipeline.interval());
@@ -109,6 +125,9 @@ impl Live {
             }
             if self.inspect()? {
                 self.pipeline.report(ktime_now())?;
+                if self.pipeline.is_done() {
+                    break;
+                }
             }
         }
         self.prepare();
@@ -224,18 +243,40 @@ impl Live {
     /// Walks over all socket tables and feeds what is there.
     fn walk(&mut self) -> Result<()> {
         let mut bytes = Vec::new();
-        match self.session.walker() {
-            Some(walker) => {
-                let mut open = || walker.open().map_err(io::Error::other);
-                seed::sweep(Some(&mut open), &mut bytes)
-            }
-            None => seed::sweep(None, &mut bytes),
-        };
-        if let Some(tape) = &mut self.tape {
-            tape.push(&bytes)?;
+        let report = seed::sweep(self.session.filter(), &mut bytes);
+        begin::complain_of(&report);
+        self.walked(&bytes, &report)
+    }
+
+    /// Feeds a walk but for its end, has the sockets looked at of which it does
+    /// not know whether it saw them, and ends it.
+    fn walked(&mut self, bytes: &[u8], report: &SweepReport) -> Result<()> {
+        self.fed(bytes)?;
+        let mut doubted = Vec::new();
+        if self.looks {
+            self.pipeline.doubted(&mut doubted);
         }
-        self.pipeline.walked(&bytes);
+        for some in doubted.chunks(LOOKS) {
+            for &socket in some {
+                self.session.peek(socket)?;
+            }
+            while self.drain()? == BATCH {}
+        }
+        // What was lost of the answers must be known before the end.
+        self.notice_gaps(false)?;
+        let mut end = Vec::new();
+        seed::end(report, &mut end);
+        self.fed(&end)?;
         self.walked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Records that did not come through the ring.
+    fn fed(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(tape) = &mut self.tape {
+            tape.push(bytes)?;
+        }
+        self.pipeline.walked(bytes);
         Ok(())
     }
 

@@ -1,8 +1,12 @@
 //! The one file that names every stage: what was asked becomes a session, a
 //! session's bytes go through the stages, and how it ended becomes a status.
 
+mod begin;
+mod connections;
 mod dwell;
 mod examine;
+mod explain;
+mod health;
 mod info;
 mod leaks;
 mod live;
@@ -17,14 +21,19 @@ mod view;
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Result;
 
 use self::{
+    begin::Begun,
+    connections::Gathering,
     dwell::DwellReport,
+    explain::ExplainReport,
+    health::{HealthReport, Page},
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
@@ -33,9 +42,12 @@ use self::{
     view::View,
 };
 use crate::{
-    attach::{AttachError, Capture, Request, Session},
+    attach::{AttachError, Capture, Request},
     cli::{self, Command, FilterSpec, ResolveError},
+    connection::{Connections, Told},
     dwell::Dwells,
+    explain::Stories,
+    health::Health,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
     source::recording::{Output, Reader, RecordingError, Writer},
@@ -52,6 +64,9 @@ const USAGE: u8 = 2;
 const INSUFFICIENT: u8 = 3;
 /// Finished, but records were lost, or there was no room for sockets.
 const LOST: u8 = 4;
+
+/// How soon `explain` notices that what it waits for is over.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Runs the program; `args` begin with its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -85,6 +100,8 @@ fn execute(command: Command) -> Result<u8> {
         Command::Trace(asked) => trace(&asked),
         Command::Leaks(asked) => leaks(&asked),
         Command::Dwell(asked) => dwell(&asked),
+        Command::Explain(asked) => explain(&asked),
+        Command::Health(asked) => health(&asked),
         Command::Record(asked) => record(&asked),
         Command::Doctor(asked) => doctor(&asked),
     }
@@ -92,22 +109,77 @@ fn execute(command: Command) -> Result<u8> {
 
 fn trace(asked: &cli::Trace) -> Result<u8> {
     let spec = asked.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let detail = Detail {
+        capture: None,
+        last_looks: asked.connections.is_some(),
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
-        let sink = Sink::new(asked.output, out, color, info);
-        View::Lines(Filter::new(&spec), sink)
+        let filter = Filter::new(&spec);
+        match asked.connections {
+            None => View::Lines(filter, Sink::new(asked.output, out, color, info)),
+            Some(told) => {
+                let sink = Sink::of_connections(asked.output, out, color, info);
+                let all = Gathering::new(told, filter, sink, info, follows(info));
+                View::Connections(Box::new(all))
+            }
+        }
     })?;
     Ok(account(&end, asked.output == Format::Json))
 }
 
 fn dwell(asked: &cli::Dwell) -> Result<u8> {
     let spec = asked.watch.resolve()?;
-    let end = watch(&asked.watch, &spec, |info| {
+    let end = watch(&asked.watch, &spec, Detail::default(), |info| {
         let out = io::stdout();
         let color = asked.watch.color.for_output(&out);
         let report = DwellReport {
             dwells: Dwells::new(&asked.by, &asked.states, follows(info)),
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), asked.interval)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn explain(asked: &cli::Explain) -> Result<u8> {
+    let spec = asked.watch.resolve()?;
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let end = watch(&asked.watch, &spec, detail, |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let most = Limits::default().max_sockets;
+        let connections = Connections::new(Told::Closed, info.reset_reasons.clone(), most);
+        let report = ExplainReport {
+            stories: Stories::new(asked.which, sink::explain::SAY, connections),
+            asked: asked.which.map(|which| which.to_string()),
+            most: asked.most,
+            done: false,
+            sink: Reports::new(asked.output, out, color, info),
+        };
+        View::Report(Filter::new(&spec), Box::new(report), BETWEEN_LOOKS)
+    })?;
+    Ok(account(&end, asked.output == ReportFormat::Json))
+}
+
+fn health(asked: &cli::Health) -> Result<u8> {
+    let asked_of = health::of_one_namespace(&asked.watch);
+    let spec = asked_of.resolve()?;
+    let counters = health::counters(&asked_of, &spec)?;
+    let end = watch(&asked_of, &spec, Detail::default(), |info| {
+        let out = io::stdout();
+        let color = asked.watch.color.for_output(&out);
+        let report = HealthReport {
+            health: Health::default(),
+            scope: health::scope(&spec, counters.is_none(), info),
+            counters,
+            follows: follows(info),
+            spec: spec.clone(),
+            page: Page::new(out.is_terminal()),
             sink: Reports::new(asked.output, out, color, info),
         };
         View::Report(Filter::new(&spec), Box::new(report), asked.interval)
@@ -123,7 +195,11 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
         slice_bytes: asked.stack_bytes,
         ..Capture::default()
     };
-    let mut session = open(&asked.live, &spec, Some(capture))?;
+    let detail = Detail {
+        capture: Some(capture),
+        last_looks: false,
+    };
+    let mut session = open(&asked.live, &spec, detail)?;
     let walker = session.take_thread_walker();
     let info = session_info(&session, limits(&asked.live));
     let out = io::stdout();
@@ -157,6 +233,7 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
 fn watch(
     asked: &cli::Watch,
     spec: &FilterSpec,
+    detail: Detail,
     view: impl FnOnce(&SessionInfo) -> View,
 ) -> Result<EndInfo> {
     if let Some(path) = &asked.replay {
@@ -168,7 +245,7 @@ fn watch(
         let pipeline = Pipeline::new(tracker(&info), view(&info));
         return replay::replay(reader, pipeline, path);
     }
-    let session = open(&asked.live, spec, None)?;
+    let session = open(&asked.live, spec, detail)?;
     let info = session_info(&session, limits(&asked.live));
     let pipeline = Pipeline::new(tracker(&info), view(&info));
     run(&asked.live, session, pipeline, None)
@@ -177,7 +254,12 @@ fn watch(
 fn record(asked: &cli::Record) -> Result<u8> {
     let spec = asked.resolve()?;
     let file = Output::create(&asked.output)?;
-    let session = open(&asked.live, &spec, None)?;
+    // Whoever replays it may ask for anything.
+    let detail = Detail {
+        capture: None,
+        last_looks: true,
+    };
+    let session = open(&asked.live, &spec, detail)?;
     let info = session_info(&session, limits(&asked.live));
     let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
@@ -193,8 +275,11 @@ fn tracker(info: &SessionInfo) -> Tracker {
 
 /// What the session's hooks can tell of minisockets and requests.
 fn follows(info: &SessionInfo) -> Follows {
-    let has = |signal| info.hooks.get(signal).is_some_and(Option::is_some);
+    let hook = |signal| info.hooks.get(signal).and_then(Option::as_deref);
+    let has = |signal| hook(signal).is_some();
     Follows {
+        // A recording may have walks that told addresses themselves.
+        looks: has("socket_lookup") && hook("existing_sockets") == Some("sock_diag"),
         begins: has("minisocket_begin"),
         ends: has("minisocket_end"),
         requests: has("request_end"),
@@ -211,25 +296,33 @@ fn doctor(asked: &cli::Doctor) -> Result<u8> {
     Ok(if report.can_trace() { 0 } else { INSUFFICIENT })
 }
 
-fn open(live: &cli::Live, spec: &FilterSpec, capture: Option<Capture>) -> Result<Session> {
+/// What a view needs that others do not pay for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Detail {
+    capture: Option<Capture>,
+    last_looks: bool,
+}
+
+fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Begun> {
     if live.verbose {
         env_logger::Builder::new()
             .filter_module("tcpstate", log::LevelFilter::Debug)
             .init();
     }
-    Ok(Session::open(&Request {
+    Ok(Begun::open(&Request {
         filter: spec.kernel_filter(),
         ring_bytes: limits(live).ring_bytes,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
-        capture,
+        capture: detail.capture,
+        last_looks: detail.last_looks,
         verbose: live.verbose,
     })?)
 }
 
 fn run(
     live: &cli::Live,
-    session: Session,
+    session: Begun,
     pipeline: Pipeline,
     tape: Option<Writer>,
 ) -> Result<EndInfo> {

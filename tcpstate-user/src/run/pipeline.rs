@@ -100,6 +100,9 @@ impl Pipeline {
     pub(super) fn settle(&mut self, now: KtimeNs) {
         self.tracker.settle(now, &mut self.changes);
         self.write_changes();
+        if self.broken.is_ok() {
+            self.broken = self.view.settle(now, &self.tracker);
+        }
     }
 
     /// As [`Self::settle`], for records out of a file, by their own clock: they
@@ -122,6 +125,11 @@ impl Pipeline {
         self.tracker.wanted(sockets);
     }
 
+    /// Sockets that a walk wants looked at before its end.
+    pub(super) fn doubted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        self.tracker.doubted(sockets);
+    }
+
     /// Records were lost that left no mark in the stream.
     pub(super) fn gap(&mut self) {
         self.tracker.gap();
@@ -141,6 +149,11 @@ impl Pipeline {
     /// How often [`Self::report`] should be called, if at all.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.view.interval()
+    }
+
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        self.view.is_done()
     }
 
     /// Which sockets have to be inspected before [`Self::report`].
@@ -185,6 +198,13 @@ impl Pipeline {
         if overflowed > 0 {
             complain(&format!(
                 "{overflowed} changes of connections whose process was not known yet are missing"
+            ));
+        }
+        let dropped = self.view.dropped();
+        if dropped > 0 {
+            complain(&format!(
+                "{dropped} changes of connections are missing in their lines: there were too many \
+                 at a time"
             ));
         }
         self.report_at(now, true)?;

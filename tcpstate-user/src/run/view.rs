@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::connections::Gathering;
 use crate::{
     decode::{KtimeNs, Record, SockAddr64},
     session::EndInfo,
@@ -35,6 +36,10 @@ pub(super) trait Report {
     /// other work to do: a million open sockets take 0.1 s, in 60,000 groups
     /// 0.35 s, and a thousand groups of times 0.08 s.
     fn report(&mut self, now: &Moment<'_>) -> io::Result<()>;
+    /// Whether a live session has nothing left to wait for.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Writes what stands after the last one.
     fn end(&mut self, end: &EndInfo) -> io::Result<()>;
 }
@@ -59,6 +64,8 @@ pub(super) enum View {
     Nothing,
     /// One line for each.
     Lines(Filter, Sink<Stdout>),
+    /// One line for each connection that is over.
+    Connections(Box<Gathering>),
     /// Into a report, which is due this often while a live session lasts.
     Report(Filter, Box<dyn Report>, Duration),
 }
@@ -68,6 +75,7 @@ impl View {
         match self {
             Self::Nothing => Ok(()),
             Self::Lines(_, sink) => sink.start(),
+            Self::Connections(all) => all.start(),
             Self::Report(_, report, _) => report.start(),
         }
     }
@@ -86,6 +94,7 @@ impl View {
                     });
                 }
             }
+            Self::Connections(all) => done = all.changes(changes),
             Self::Report(filter, report, _) => {
                 for change in changes {
                     filter.pass(change, &mut |passed| report.change(passed));
@@ -93,6 +102,14 @@ impl View {
             }
         }
         done
+    }
+
+    /// Every change until `now` has been taken.
+    pub(super) fn settle(&mut self, now: KtimeNs, tracker: &Tracker) -> io::Result<()> {
+        match self {
+            Self::Connections(all) => all.settle(now, tracker),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a record for what a report wants of it.
@@ -154,10 +171,16 @@ impl View {
         })
     }
 
+    /// Whether a live session has nothing left to wait for.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Report(_, report, _) if report.is_done())
+    }
+
     /// Hands what was written to the operating system.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Lines(_, sink) => sink.flush(),
+            Self::Connections(all) => all.flush(),
             Self::Report(_, report, _) => report.flush(),
             Self::Nothing => Ok(()),
         }
@@ -167,14 +190,23 @@ impl View {
         match self {
             Self::Nothing => Ok(()),
             Self::Lines(_, sink) => sink.end(end),
+            Self::Connections(all) => all.end(end),
             Self::Report(_, report, _) => report.end(end),
+        }
+    }
+
+    /// Changes that their connection's line leaves out because there were too many.
+    pub(super) fn dropped(&self) -> u64 {
+        match self {
+            Self::Connections(all) => all.dropped(),
+            _ => 0,
         }
     }
 
     /// Changes that were left out because too many waited for their process.
     pub(super) fn overflowed(&self) -> u64 {
         match self {
-            Self::Nothing => 0,
+            Self::Nothing | Self::Connections(_) => 0,
             Self::Lines(filter, _) | Self::Report(filter, ..) => filter.overflowed(),
         }
     }

@@ -1,16 +1,15 @@
 //! The messages of the `sock_diag` netlink protocol for TCP: request out,
-//! answer to [`Snapshot`]s, total on any bytes.
+//! answer to [`Socket`]s, total on any bytes.
 //!
 //! It does no I/O. Layouts are those of `linux/netlink.h`, `linux/inet_diag.h`:
 //! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>
 
 use std::{fmt, io};
 
-use tcpstate_common::{
-    record::{Header, Snapshot, Tuple, how, kind, socket_kind, words_of},
-    state::TcpState,
-};
+use tcpstate_common::state::TcpState;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::socket::{Make, Socket};
 
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
@@ -22,15 +21,8 @@ const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
-/// `TCPF_` bits of every [`TcpState`]. Bit 3 brings the requests too, 5 and 6
-/// the minisockets; bit 13 (bound, never used sockets) is no TCP state.
-const ALL_STATES: u32 = 0xffe;
-/// Every full socket carries it, asked or not, and no other kind does:
-/// `inet_diag_msg_attrs_fill`.
-const INET_DIAG_SHUTDOWN: u16 = 8;
-/// `idiag_timer` of a minisocket.
-const TIMER_TIME_WAIT: u8 = 3;
-
+/// `INET_DIAG_INFO`, which is `struct tcp_info`.
+pub(super) const INET_DIAG_INFO: u16 = 2;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct NlHeader {
@@ -43,13 +35,13 @@ struct NlHeader {
 
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct SockId {
-    sport: [u8; 2],
-    dport: [u8; 2],
-    src: [u8; 16],
-    dst: [u8; 16],
-    interface: u32,
-    cookie: [u32; 2],
+pub(super) struct SockId {
+    pub(super) sport: [u8; 2],
+    pub(super) dport: [u8; 2],
+    pub(super) src: [u8; 16],
+    pub(super) dst: [u8; 16],
+    pub(super) interface: u32,
+    pub(super) cookie: [u32; 2],
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -66,17 +58,17 @@ struct Request {
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Message {
-    family: u8,
-    state: u8,
-    timer: u8,
-    retrans: u8,
-    id: SockId,
-    expires: u32,
-    rqueue: u32,
-    wqueue: u32,
-    uid: u32,
-    inode: u32,
+pub(super) struct Message {
+    pub(super) family: u8,
+    pub(super) state: u8,
+    pub(super) timer: u8,
+    pub(super) retrans: u8,
+    pub(super) id: SockId,
+    pub(super) expires: u32,
+    pub(super) rqueue: u32,
+    pub(super) wqueue: u32,
+    pub(super) uid: u32,
+    pub(super) inode: u32,
 }
 
 const _: () = {
@@ -85,8 +77,35 @@ const _: () = {
     assert!(size_of::<Message>() == 72);
 };
 
-/// Asks for all TCP sockets of one family.
-pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
+/// What a dump is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// `TCPF_` bits.
+    states: u32,
+    /// Bits of attributes.
+    ext: u8,
+}
+
+impl Asked {
+    /// No socket, only whether it answers.
+    pub(super) const NOTHING: Self = Self { states: 0, ext: 0 };
+    /// Every [`TcpState`]. Bit 3 brings the requests too, 5 and 6 the
+    /// minisockets; bit 13 (bound, never used sockets) is no TCP state.
+    pub(super) const ALL: Self = Self {
+        states: 0xffe,
+        ext: 0,
+    };
+    /// Full sockets that a report may be about, with all that it needs.
+    pub(super) const INSPECTION: Self = Self {
+        states: 1 << TcpState::CloseWait as u32
+            | 1 << TcpState::FinWait2 as u32
+            | 1 << TcpState::Listen as u32,
+        ext: 1 << (INET_DIAG_INFO - 1),
+    };
+}
+
+/// Asks for TCP sockets of one family.
+pub(super) fn request(family: u8, seq: u32, asked: Asked) -> [u8; size_of::<Request>()] {
     let request = Request {
         header: NlHeader {
             len: 72,
@@ -97,9 +116,9 @@ pub(super) fn request(family: u8, seq: u32) -> [u8; size_of::<Request>()] {
         },
         family,
         protocol: IPPROTO_TCP,
-        ext: 0,
+        ext: asked.ext,
         pad: 0,
-        states: ALL_STATES,
+        states: asked.states,
         id: SockId::default(),
     };
     zerocopy::transmute!(request)
@@ -147,6 +166,9 @@ impl fmt::Display for Fault {
             Self::Truncated { have, need } => {
                 write!(f, "message cut short: {have} of {need} bytes")
             }
+            Self::Refused(libc::ENOENT) => {
+                write!(f, "the kernel refused: no module tcp_diag or inet_diag")
+            }
             Self::Refused(errno) => {
                 let reason = io::Error::from_raw_os_error(*errno);
                 write!(f, "the kernel refused: {reason}")
@@ -160,11 +182,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Appends a [`Snapshot`] for each socket in one datagram of an answer.
-pub(super) fn parse(
+/// Appends what `make` makes of each socket in one datagram of an answer.
+pub(super) fn parse<T>(
     mut bytes: &[u8],
     about: Datagram,
-    out: &mut Vec<u8>,
+    make: Make<T>,
+    out: &mut Vec<T>,
 ) -> Result<Progress, Fault> {
     while !bytes.is_empty() {
         let (header, _): (NlHeader, _) = prefix(bytes)?;
@@ -178,7 +201,7 @@ pub(super) fn parse(
         }
         match header.kind {
             SOCK_DIAG_BY_FAMILY => {
-                out.extend_from_slice(snapshot(whole, about)?.as_bytes());
+                out.extend(make(&Socket::read(whole)?, about));
             }
             // Since Linux 4.14 an error within a dump arrives as DONE with an
             // errno, for example -ENOENT when there is no tcp_diag module.
@@ -194,11 +217,11 @@ pub(super) fn parse(
 }
 
 /// Netlink pads messages and attributes to four bytes.
-const fn aligned(len: usize) -> usize {
+pub(super) const fn aligned(len: usize) -> usize {
     len.saturating_add(3) & !3
 }
 
-fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), Fault> {
+pub(super) fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), Fault> {
     T::read_from_prefix(bytes).map_err(|_short| Fault::Truncated {
         have: bytes.len(),
         need: size_of::<T>(),
@@ -206,7 +229,7 @@ fn prefix<T: FromBytes>(bytes: &[u8]) -> Result<(T, &[u8]), Fault> {
 }
 
 /// The `len` bytes that something says it has, without its own header.
-fn body(bytes: &[u8], len: usize, header: usize) -> Result<&[u8], Fault> {
+pub(super) fn body(bytes: &[u8], len: usize, header: usize) -> Result<&[u8], Fault> {
     bytes.get(header..len).ok_or(Fault::Truncated {
         have: bytes.len(),
         need: len.max(header),
@@ -219,97 +242,6 @@ fn status(payload: &[u8]) -> Result<(), Fault> {
         return Err(Fault::Refused(code.saturating_neg()));
     }
     Ok(())
-}
-
-fn snapshot(payload: &[u8], about: Datagram) -> Result<Snapshot, Fault> {
-    let (message, attributes): (Message, _) = prefix(payload)?;
-    let shutdown = shutdown(attributes)?;
-    let (family, laddr, raddr) = match message.family {
-        AF_INET => (0, mapped(message.id.src), mapped(message.id.dst)),
-        AF_INET6 => (how::INET6, message.id.src, message.id.dst),
-        other => return Err(Fault::UnknownFamily(other)),
-    };
-    let kind = socket_kind_of(&message, shutdown);
-    Ok(Snapshot {
-        header: Header {
-            kind: kind::SNAPSHOT,
-            words: words_of::<Snapshot>(),
-            lost: 0,
-            netns: about.netns,
-        },
-        ktime: about.ktime,
-        sk: 0,
-        tuple: Tuple {
-            laddr,
-            raddr,
-            lport: u16::from_be_bytes(message.id.sport),
-            rport: u16::from_be_bytes(message.id.dport),
-        },
-        state: message.state,
-        kind,
-        how: family | how_bits(&message, kind, shutdown),
-        reserved: 0,
-        inode: message.inode.into(),
-        cookie: u64::from(message.id.cookie[1]) << 32 | u64::from(message.id.cookie[0]),
-    })
-}
-
-/// RFC 4291 section 2.5.5.2; the IPv4 address is in the first four bytes.
-fn mapped(address: [u8; 16]) -> [u8; 16] {
-    let mut out = [0; 16];
-    out[10..12].fill(0xff);
-    out[12..].copy_from_slice(&address[..4]);
-    out
-}
-
-/// The value of `INET_DIAG_SHUTDOWN`, where the message has it.
-fn shutdown(mut attributes: &[u8]) -> Result<Option<u8>, Fault> {
-    let mut found = None;
-    while !attributes.is_empty() {
-        let ([len, kind], _): ([u16; 2], _) = prefix(attributes)?;
-        let len = usize::from(len);
-        let value = body(attributes, len, 4)?;
-        if kind == INET_DIAG_SHUTDOWN {
-            found = value.first().copied().or(found);
-        }
-        attributes = attributes.get(aligned(len)..).unwrap_or_default();
-    }
-    Ok(found)
-}
-
-fn socket_kind_of(message: &Message, shutdown: Option<u8>) -> u8 {
-    if message.timer == TIMER_TIME_WAIT {
-        return socket_kind::MINISOCKET;
-    }
-    // A full socket can be in SYN_RECV too: fast open.
-    let syn_recv = message.state == TcpState::SynRecv as u8;
-    if syn_recv && message.inode == 0 && shutdown.is_none() {
-        return socket_kind::REQUEST;
-    }
-    socket_kind::FULL
-}
-
-fn how_bits(message: &Message, kind: u8, shutdown: Option<u8>) -> u8 {
-    let state = TcpState::try_from(message.state).ok();
-    let mut bits = shutdown.unwrap_or(0) & (how::RCV_SHUTDOWN | how::SEND_SHUTDOWN);
-    if matches!(
-        state,
-        Some(TcpState::CloseWait | TcpState::LastAck | TcpState::Closing | TcpState::TimeWait)
-    ) {
-        bits |= how::FIN_RECEIVED;
-    }
-    if kind == socket_kind::FULL && message.inode == 0 {
-        bits |= how::NO_SOCKET;
-        // Only an application can have begun to close, and a socket in the
-        // accept queue has none.
-        if matches!(
-            state,
-            Some(TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing)
-        ) {
-            bits |= how::ORPHAN;
-        }
-    }
-    bits
 }
 
 #[cfg(test)]

@@ -2,15 +2,19 @@
 
 use proptest::{collection::vec, prelude::any, proptest};
 use tcpstate_common::record::{Snapshot, how, socket_kind};
-use zerocopy::FromBytes as _;
 
-use super::{AF_INET, AF_INET6, Datagram, Fault, Progress, parse, request};
+use super::{AF_INET, AF_INET6, Asked, Datagram, Fault, Progress, parse, request};
+use crate::seed::socket::{inspected, snapshot};
 
 const ABOUT: Datagram = Datagram {
     seq: 7,
     netns: 4_026_531_840,
     ktime: 1_000,
 };
+
+const EXPIRES: u32 = 59_000;
+const RQUEUE: u32 = 3;
+const WQUEUE: u32 = 4;
 
 fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(16 + payload.len()).unwrap();
@@ -36,7 +40,10 @@ fn socket(family: u8, state: u8, timer: u8, inode: u32, shutdown: Option<u8>) ->
     bytes.extend([0; 4]);
     bytes.extend(0x0403_0201_u32.to_ne_bytes());
     bytes.extend(5_u32.to_ne_bytes());
-    bytes.extend([0; 16]);
+    bytes.extend(EXPIRES.to_ne_bytes());
+    bytes.extend(RQUEUE.to_ne_bytes());
+    bytes.extend(WQUEUE.to_ne_bytes());
+    bytes.extend([0; 4]);
     bytes.extend(inode.to_ne_bytes());
     if let Some(shutdown) = shutdown {
         bytes.extend(5_u16.to_ne_bytes());
@@ -52,14 +59,8 @@ fn socket(family: u8, state: u8, timer: u8, inode: u32, shutdown: Option<u8>) ->
 
 fn parsed(bytes: &[u8]) -> Result<(Progress, Vec<Snapshot>), Fault> {
     let mut out = Vec::new();
-    let progress = parse(bytes, ABOUT, &mut out)?;
-    let (records, rest) = out.as_chunks::<{ size_of::<Snapshot>() }>();
-    assert!(rest.is_empty());
-    let records = records
-        .iter()
-        .map(|record| Snapshot::read_from_bytes(record).unwrap())
-        .collect();
-    Ok((progress, records))
+    let progress = parse(bytes, ABOUT, snapshot, &mut out)?;
+    Ok((progress, out))
 }
 
 fn one(payload: &[u8]) -> Snapshot {
@@ -70,7 +71,7 @@ fn one(payload: &[u8]) -> Snapshot {
 
 #[test]
 fn a_request_is_what_the_kernel_expects() {
-    let bytes = request(AF_INET6, 9);
+    let bytes = request(AF_INET6, 9, Asked::ALL);
     assert_eq!(bytes[..4], 72_u32.to_ne_bytes());
     assert_eq!(bytes[8..12], 9_u32.to_ne_bytes());
     assert_eq!(bytes[16..18], [AF_INET6, 6]);
@@ -107,6 +108,39 @@ fn the_three_kinds_are_told_apart() {
     assert_eq!(kind(3, 1, None), socket_kind::REQUEST);
     assert_eq!(kind(3, 1, Some(0)), socket_kind::FULL, "fast open");
     assert_eq!(kind(5, 2, Some(3)), socket_kind::FULL, "FIN_WAIT2 orphan");
+}
+
+#[test]
+fn of_a_minisocket_what_is_left_of_its_timer_is_told() {
+    assert_eq!(
+        one(&socket(AF_INET, 6, 3, 0, None)).inode,
+        u64::from(EXPIRES)
+    );
+}
+
+#[test]
+fn a_report_gets_what_it_needs_of_a_full_socket() {
+    let of = |state, timer, last_ack: Option<u32>| {
+        let mut payload = socket(AF_INET, state, timer, 9, (timer != 3).then_some(1));
+        if let Some(last_ack) = last_ack {
+            payload.extend(64_u16.to_ne_bytes());
+            payload.extend(2_u16.to_ne_bytes());
+            payload.extend([0; 56]);
+            payload.extend(last_ack.to_ne_bytes());
+        }
+        let mut out = Vec::new();
+        parse(&message(20, 2, &payload), ABOUT, inspected, &mut out).unwrap();
+        out.pop()
+    };
+    let waits = of(8, 0, Some(700)).unwrap();
+    assert_eq!(waits.cookie, 0x5_0403_0201);
+    let it = waits.inspection;
+    assert_eq!((it.unread, it.quiet_ms, it.inode), (RQUEUE, 700, 9));
+    assert_eq!((it.queue, it.queue_limit), (0, 0));
+    let listens = of(10, 0, None).unwrap().inspection;
+    assert_eq!((listens.queue, listens.queue_limit), (RQUEUE, WQUEUE));
+    assert_eq!((listens.unread, listens.quiet_ms), (0, 0));
+    assert_eq!(of(5, 3, None).map(|it| it.cookie), None, "a minisocket");
 }
 
 #[test]

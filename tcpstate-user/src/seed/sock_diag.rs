@@ -13,8 +13,11 @@ use rustix::{
     },
 };
 
-use super::inet_diag::{AF_INET, AF_INET6, Datagram, Fault, Progress, parse, request};
-use super::monotonic_ns;
+use super::{
+    inet_diag::{AF_INET, AF_INET6, Asked, Datagram, Fault, Progress, parse, request},
+    monotonic_ns,
+    socket::Make,
+};
 
 /// How often a dump that the kernel calls inconsistent is taken again.
 const TRIES: u32 = 4;
@@ -22,8 +25,8 @@ const TRIES: u32 = 4;
 /// <https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>.
 const ROOM: usize = 64 << 10;
 
-/// Appends a `Snapshot` for each TCP socket of the namespace `netns`, in which
-/// the calling thread must be.
+/// Appends what `make` makes of each TCP socket of the namespace `netns` that is
+/// asked for. The calling thread must be in the namespace.
 ///
 /// A snapshot's time is the one after its datagram was received. The socket was
 /// looked at between the walk's begin and then; the later bound is the one with
@@ -32,10 +35,16 @@ const ROOM: usize = 64 << 10;
 /// # Errors
 ///
 /// When the kernel refuses, or its answer cannot be read. Nothing is appended.
-pub(super) fn dump(netns: u32, out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn dump<T>(netns: u32, asked: Asked, make: Make<T>, out: &mut Vec<T>) -> io::Result<()> {
     let begin = out.len();
     for family in [AF_INET, AF_INET6] {
-        if let Err(error) = dump_family(family, netns, out) {
+        let dump = Dump {
+            family,
+            netns,
+            asked,
+            make,
+        };
+        if let Err(error) = dump.take(out) {
             out.truncate(begin);
             return Err(error);
         }
@@ -43,18 +52,55 @@ pub(super) fn dump(netns: u32, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn dump_family(family: u8, netns: u32, out: &mut Vec<u8>) -> io::Result<()> {
-    let begin = out.len();
-    let mut buffer = vec![0; ROOM];
-    for _ in 1..TRIES {
-        match dump_once(family, netns, &mut buffer, out) {
-            Err(Failure::Answer(Fault::Interrupted)) => {}
-            Err(Failure::TooLong(need)) => buffer.resize(need, 0),
-            result => return result.map_err(io::Error::from),
+/// A dump of one family.
+struct Dump<T> {
+    family: u8,
+    netns: u32,
+    asked: Asked,
+    make: Make<T>,
+}
+
+impl<T> Dump<T> {
+    fn take(&self, out: &mut Vec<T>) -> io::Result<()> {
+        let begin = out.len();
+        let mut buffer = vec![0; ROOM];
+        for _ in 1..TRIES {
+            match self.once(&mut buffer, out) {
+                Err(Failure::Answer(Fault::Interrupted)) => {}
+                Err(Failure::TooLong(need)) => buffer.resize(need, 0),
+                result => return result.map_err(io::Error::from),
+            }
+            out.truncate(begin);
         }
-        out.truncate(begin);
+        self.once(&mut buffer, out).map_err(io::Error::from)
     }
-    dump_once(family, netns, &mut buffer, out).map_err(io::Error::from)
+
+    /// One dump over a socket of its own, so that nothing is left of an earlier
+    /// one.
+    fn once(&self, buffer: &mut [u8], out: &mut Vec<T>) -> Result<(), Failure> {
+        const SEQ: u32 = 1;
+        let socket = open()?;
+        let request = request(self.family, SEQ, self.asked);
+        retry_on_intr(|| send(&socket, &request, SendFlags::empty()))?;
+        loop {
+            // With TRUNC the length is the datagram's own, even where it is longer
+            // than the buffer.
+            let (_, len) = retry_on_intr(|| recv(&socket, &mut *buffer, RecvFlags::TRUNC))?;
+            let about = Datagram {
+                seq: SEQ,
+                netns: self.netns,
+                ktime: monotonic_ns(),
+            };
+            let datagram = buffer.get(..len).ok_or(Failure::TooLong(len))?;
+            if datagram.is_empty() {
+                return Err(Failure::Answer(Fault::Truncated { have: 0, need: 16 }));
+            }
+            let progress = parse(datagram, about, self.make, out).map_err(Failure::Answer)?;
+            if progress == Progress::Done {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Why one try failed.
@@ -78,30 +124,6 @@ impl From<Failure> for io::Error {
 impl From<rustix::io::Errno> for Failure {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Io(errno.into())
-    }
-}
-
-/// One dump over a socket of its own, so that nothing is left of an earlier one.
-fn dump_once(family: u8, netns: u32, buffer: &mut [u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-    const SEQ: u32 = 1;
-    let socket = open()?;
-    retry_on_intr(|| send(&socket, &request(family, SEQ), SendFlags::empty()))?;
-    loop {
-        // With TRUNC the length is the datagram's own, even where it is longer
-        // than the buffer.
-        let (_, len) = retry_on_intr(|| recv(&socket, &mut *buffer, RecvFlags::TRUNC))?;
-        let about = Datagram {
-            seq: SEQ,
-            netns,
-            ktime: monotonic_ns(),
-        };
-        let datagram = buffer.get(..len).ok_or(Failure::TooLong(len))?;
-        if datagram.is_empty() {
-            return Err(Failure::Answer(Fault::Truncated { have: 0, need: 16 }));
-        }
-        if parse(datagram, about, out).map_err(Failure::Answer)? == Progress::Done {
-            return Ok(());
-        }
     }
 }
 

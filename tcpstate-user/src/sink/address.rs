@@ -35,7 +35,7 @@ pub(super) fn write(addr: &[u8; 16], family: Family, out: &mut Vec<u8>) {
 
 /// `192.0.2.1:80`, `[2001:db8::1]:80`, `*` for a port that is not known, `-`
 /// when nothing is. ASCII, so its length is its width.
-pub(super) fn endpoint(addr: &[u8; 16], port: u16, family: Family, out: &mut Vec<u8>) {
+pub(crate) fn endpoint(addr: &[u8; 16], port: u16, family: Family, out: &mut Vec<u8>) {
     if !is_known(addr, port) {
         out.push(b'-');
         return;

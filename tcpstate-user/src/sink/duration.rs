@@ -7,7 +7,7 @@ use crate::track::Dwell;
 
 /// `12µs`, `1.234ms`, `993ms`, `60.4s`, `2m03s`, `3h05m`, `2d04h`. Returns how
 /// many columns it takes.
-pub(super) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
+pub(crate) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     let micros = ns / 1_000;
     let millis = micros / 1_000;
@@ -24,6 +24,20 @@ pub(super) fn human(ns: u64, out: &mut Vec<u8>) -> usize {
     }
     let two_byte_letters = usize::from((1_000..1_000_000).contains(&ns));
     out.len() - start - two_byte_letters
+}
+
+/// As [`human`], for a sentence.
+pub(super) fn text(ns: u64) -> String {
+    filled(|out| {
+        human(ns, out);
+    })
+}
+
+/// What is written, which is text.
+pub(super) fn filled(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// With `>=` before a lower bound, and `-` for what is not known.

@@ -84,6 +84,8 @@ pub(super) fn close_wait() -> Change {
         cause: Some(Cause::PeerFin),
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 

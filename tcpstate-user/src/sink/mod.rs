@@ -4,13 +4,16 @@
 //! where a change came from, and leaves standard error to its caller: a caller
 //! of the table and CSV formats must say there what was lost ([`report::end`]).
 
-mod address;
+pub(crate) mod address;
 mod clock;
+mod connections;
 mod csv;
 mod digits;
-mod duration;
+pub(crate) mod duration;
 mod dwell;
+pub mod explain;
 pub mod folded;
+pub mod health;
 mod json;
 pub mod leaks;
 mod name;
@@ -29,6 +32,7 @@ use std::{io, io::Write};
 use jiff::tz::TimeZone;
 
 use crate::{
+    connection::Connection,
     session::{EndInfo, SessionInfo},
     track::Change,
 };
@@ -99,6 +103,24 @@ impl<W: Write> Sink<W> {
         Self::with_zone(format, writer, color, info, TimeZone::system())
     }
 
+    /// As [`Self::new`], for whole connections.
+    pub fn of_connections(format: Format, writer: W, color: bool, info: &SessionInfo) -> Self {
+        Self::of_connections_in(format, writer, color, info, TimeZone::system())
+    }
+
+    fn of_connections_in(
+        format: Format,
+        writer: W,
+        color: bool,
+        info: &SessionInfo,
+        zone: TimeZone,
+    ) -> Self {
+        let mut sink = Self::with_zone(format, writer, color, info, zone);
+        sink.pending.clear();
+        connections::head(format, info, &mut sink.pending);
+        sink
+    }
+
     fn with_zone(
         format: Format,
         writer: W,
@@ -148,6 +170,21 @@ impl<W: Write> Sink<W> {
             Format::Json => json::transition(change, &mut self.style, out),
             Format::Csv => csv::row(change, &mut self.style, out),
         }
+        self.flush_if_full()
+    }
+
+    /// As [`Self::change`], of a connection that is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::change`].
+    pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        let (style, out) = (&mut self.style, &mut self.pending);
+        connections::write(self.format, connection, style, out);
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
         if self.pending.len() >= FULL {
             return self.flush();
         }

@@ -6,7 +6,7 @@ use super::{Untrusted, digits};
 use crate::{
     decode::{Family, SocketKind},
     session::SessionInfo,
-    track::{ConnId, Dwell},
+    track::{ConnId, Dwell, Process},
 };
 
 pub(super) const fn family(family: Family) -> &'static str {
@@ -22,6 +22,12 @@ pub(super) const fn kind(kind: SocketKind) -> &'static str {
         SocketKind::Minisocket => "minisocket",
         SocketKind::Request => "request",
     }
+}
+
+/// `curl (42)`: whoever shows it must clean it.
+pub(super) fn process(process: &Process) -> String {
+    let comm = Untrusted::comm(&process.comm).to_lossy();
+    format!("{comm} ({})", process.pid)
 }
 
 /// How much is known, and the number of nanoseconds.

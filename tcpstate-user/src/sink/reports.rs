@@ -10,13 +10,14 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{
-    ReportFormat, Style, dwell, json,
+    ReportFormat, Style, dwell, explain, health, json,
     leaks::{self, Told},
     table,
 };
 use crate::{
     decode::KtimeNs,
     dwell::Report,
+    explain::Explanation,
     session::{EndInfo, SessionInfo},
 };
 
@@ -128,6 +129,53 @@ impl<W: Write> Reports<W> {
             }
         }
         self.again = true;
+        self.flush()
+    }
+
+    /// Writes the story of a connection, or of at most `most`; `asked` is what
+    /// was asked for, as it was given.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn explain(
+        &mut self,
+        heading: &Heading,
+        told: &Explanation,
+        asked: Option<&str>,
+        most: usize,
+    ) -> io::Result<()> {
+        let (style, out) = (&mut self.style, &mut self.pending);
+        match self.format {
+            ReportFormat::Table => table::explain::write(told, asked, most, style, out),
+            ReportFormat::Json => explain::write(heading, told, asked, most, style, out),
+        }
+        self.flush()
+    }
+
+    /// Writes what stands before the first line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health_head(&mut self, scope: &health::Scope) -> io::Result<()> {
+        if self.format == ReportFormat::Table {
+            table::health::head(scope, &mut self.pending);
+        }
+        self.flush()
+    }
+
+    /// Writes a line of `health`.
+    ///
+    /// # Errors
+    ///
+    /// The writer's.
+    pub fn health(&mut self, told: &health::Told<'_>) -> io::Result<()> {
+        let out = &mut self.pending;
+        match self.format {
+            ReportFormat::Table => table::health::write(told, &mut self.style, out),
+            ReportFormat::Json => health::write(told, &mut self.style, out),
+        }
         self.flush()
     }
 

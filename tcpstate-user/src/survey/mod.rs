@@ -8,6 +8,7 @@ mod alike;
 mod glance;
 mod listeners;
 mod surveyor;
+mod unnamed;
 mod waiting;
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +27,7 @@ use crate::{
 use self::{glance::Glance, listeners::Listeners};
 pub use self::{
     surveyor::{Answer, NamedStack, Question, Surveyor},
+    unnamed::has_address,
     waiting::{Doings, Waiting},
 };
 

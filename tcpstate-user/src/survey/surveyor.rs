@@ -12,7 +12,7 @@ use super::{
     Asked, Candidate, Survey,
     alike::{Mixed, first_of_each},
     glance::Glance,
-    survey,
+    survey, unnamed,
 };
 use crate::{
     attach::ThreadWalker,
@@ -33,7 +33,7 @@ const WAITING: usize = 2048;
 pub struct Question {
     /// Sockets that may be suspects, and listeners.
     pub open: Vec<Open>,
-    /// What the kernel says of them.
+    /// What the kernel says of those that have an address.
     pub seen: HashMap<SockAddr64, Inspection>,
     /// Sockets with stacks that have been destroyed, and when.
     pub gone: Vec<(SockAddr64, KtimeNs)>,
@@ -242,9 +242,10 @@ impl Desk {
         self.forget(&question.gone);
         let mut candidates: Vec<_> = question.open.iter().map(|it| self.candidate(it)).collect();
         self.unite(&mut candidates);
+        let seen = unnamed::seen(&question.open, &question.seen);
         let walker = self.walker.as_mut();
         let mut glance = Glance::new(walker, &mut self.stacks, &mut self.names);
-        let survey = survey(&candidates, &question.seen, &question.asked, &mut glance);
+        let survey = survey(&candidates, &seen, &question.asked, &mut glance);
         Answer {
             stacks: self.name(&survey),
             survey,

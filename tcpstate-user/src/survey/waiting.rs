@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use tcpstate_common::record::Tuple;
+use tcpstate_common::{record::Tuple, settings::Filter};
 
 use super::{
     NamedStack,
@@ -83,7 +83,7 @@ pub(super) fn of(pids: &[u32], glance: &mut Glance<'_>) -> HashMap<u32, Doings> 
 /// The connections of the sockets with these inode numbers.
 fn tuples(wanted: &HashSet<u64>) -> HashMap<u64, Tuple> {
     let mut bytes = Vec::new();
-    seed::sweep(None, &mut bytes);
+    seed::sweep(&Filter::default(), &mut bytes);
     let decoded = records(&bytes).filter_map(|bytes| decode(bytes.ok()?).ok());
     decoded
         .filter_map(|record| match record.event {

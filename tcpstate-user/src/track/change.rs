@@ -4,6 +4,7 @@ use std::fmt;
 
 use tcpstate_common::{record::Tuple, state::TcpState};
 
+use super::last::Totals;
 use crate::decode::{Family, KtimeNs, SockAddr64, SocketKind};
 
 /// One lifetime of one connection, across full socket, minisocket and request.
@@ -44,6 +45,48 @@ pub struct Process {
     pub pid: u32,
     /// Thread name at that moment: any bytes, NUL-padded.
     pub comm: [u8; 16],
+}
+
+/// What a task did to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Its last descriptor went by `close()`, or by what closes it in passing
+    /// (`dup2`, `exec`).
+    Close,
+    /// It called `shutdown()`.
+    Shutdown,
+    /// It ended, with the descriptor open.
+    Exit,
+    /// It closed the listener in whose accept queue the connection was.
+    AcceptQueue,
+    /// `ss -K`, or another use of `SOCK_DESTROY`.
+    Kill,
+    /// `connect()` to `AF_UNSPEC`, which disconnects.
+    Connect,
+}
+
+impl Call {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::Exit => "exit",
+            Self::AcceptQueue => "accept_queue",
+            Self::Kill => "kill",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+/// Who ended a state, where a task did: not the origin, but whoever made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Closer {
+    /// Who.
+    pub process: Process,
+    /// By what.
+    pub call: Call,
 }
 
 /// How the application came by a socket.
@@ -169,4 +212,11 @@ pub struct Change {
     pub reset_reason: Option<u32>,
     /// How often a minisocket's timer was started again, so far.
     pub rearmed: u32,
+    /// Who caused this change by closing, where a task did. Unless the session
+    /// was asked for connections, exit and close look alike, and who killed or
+    /// disconnected a socket is not told.
+    pub closer: Option<Closer>,
+    /// On the line with which a full socket is over, or the first one of the
+    /// minisocket that took over, in a session that was asked for connections.
+    pub totals: Option<Totals>,
 }

@@ -25,7 +25,9 @@
 mod cause;
 mod change;
 mod entry;
+mod hearsay;
 mod hold;
+mod last;
 mod minisocket;
 mod nameless;
 mod open;
@@ -40,11 +42,13 @@ mod tuple;
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
 use self::{
-    entry::Generation, hold::Holds, minisocket::Minisockets, request::Requests, sweep::Walk,
-    table::Table,
+    entry::Generation, hearsay::Told, hold::Holds, last::Lasts, minisocket::Minisockets,
+    request::Requests, sweep::Walk, table::Table,
 };
 
-pub use change::{Cause, Change, ConnId, Dwell, Opened, Process};
+pub use change::{Call, Cause, Change, Closer, ConnId, Dwell, Opened, Process};
+pub use last::{Sent, Totals};
+pub use nameless::stand_in;
 pub use open::Open;
 
 /// How much the tracker may remember.
@@ -67,6 +71,9 @@ impl Default for Limits {
 /// Which records of minisockets and requests come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Follows {
+    /// Sockets can be looked at: whoever is asked for by [`Tracker::wanted`] or
+    /// [`Tracker::doubted`] comes as a snapshot, if it is still there.
+    pub looks: bool,
     /// Begins: a hand-over can be told from a close. Without them nothing is
     /// said of minisockets, whatever else comes.
     pub begins: bool,
@@ -104,14 +111,15 @@ pub struct Counters {
 ///
 /// - between a sweep's begin and end, they are those of a walk, and come before
 ///   the records that were in the ring when the walk began;
-/// - elsewhere, they are looks at single sockets that went through the ring.
+/// - those of sockets that were asked for are looks, which went through the ring.
 ///
 /// After each batch the caller lets the sockets be looked at that are
-/// [`wanted`]. When it has found the ring empty it reads the loss counter for
+/// [`wanted`]; before a walk's end, those that are [`doubted`]. When it has found the ring empty it reads the loss counter for
 /// [`note_lost`], and calls [`settle`].
 ///
 /// [`note_lost`]: Tracker::note_lost
 /// [`wanted`]: Tracker::wanted
+/// [`doubted`]: Tracker::doubted
 /// [`settle`]: Tracker::settle
 #[derive(Debug)]
 pub struct Tracker {
@@ -120,6 +128,7 @@ pub struct Tracker {
     minisockets: Minisockets,
     requests: Requests,
     holds: Holds,
+    lasts: Lasts,
     walk: Option<Walk>,
     /// Gaps so far.
     generation: Generation,
@@ -139,6 +148,7 @@ impl Tracker {
             minisockets: Minisockets::default(),
             requests: Requests::default(),
             holds: Holds::default(),
+            lasts: Lasts::default(),
             walk: None,
             generation: Generation(0),
             repaired: Generation(0),
@@ -150,12 +160,18 @@ impl Tracker {
     /// Takes one record and appends the changes that are complete by it. They
     /// are in order for each connection, not across connections.
     pub fn apply(&mut self, record: &Record, out: &mut Vec<Change>) {
+        let first = out.len();
+        self.take(record, out);
+        self.lasts.stamp(&mut out[first..]);
+    }
+
+    fn take(&mut self, record: &Record, out: &mut Vec<Change>) {
         let at = record.at;
         match &record.event {
             Event::Sweep(phase) => return self.sweep(at, *phase),
             // Its loss count may be older than that of the record before it.
-            Event::Stack(_) => return,
-            Event::Snapshot(seen) if self.is_walking() => return self.walked(at, seen),
+            Event::Stack(event) => return self.hear(event.sk, Told::Seen),
+            Event::Snapshot(seen) if self.is_of_walk(seen) => return self.walked(at, seen),
             _ => self.pass(record, out),
         }
         match &record.event {
@@ -168,6 +184,7 @@ impl Tracker {
             Event::Minisocket(event) => self.minisocket(at, event, out),
             Event::Request(event) => self.request(at, event, out),
             Event::Snapshot(seen) => self.looked(at, seen, out),
+            Event::LastLook(look) => self.lasts.look(at, look, self.generation),
             Event::Sweep(_) | Event::Inspection(_) | Event::Stack(_) => {}
         }
     }
@@ -190,6 +207,7 @@ impl Tracker {
     /// the records' clock from before the ring was found empty: every record
     /// reserved until then has been applied.
     pub fn settle(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        let first = out.len();
         self.settle_resets(now, out);
         self.settle_minisockets(now, out);
         self.settle_requests(now, out);
@@ -200,18 +218,40 @@ impl Tracker {
             self.write_held(key, out);
         }
         self.settle_walk(now, out);
+        self.lasts.stamp(&mut out[first..]);
     }
 
     /// Writes every line that still waits: no more records come.
     pub fn finish(&mut self, out: &mut Vec<Change>) {
         self.settle(KtimeNs(u64::MAX), out);
         self.count_minisockets();
+        self.table.hearsay.forget_all();
+        self.counters.connections += self.table.nameless.len() as u64;
     }
 
     /// Appends the sockets whose tuple is missing in a line that waits: a look
-    /// at each, applied before the next [`Self::settle`], completes it.
-    pub fn wanted(&self, sockets: &mut Vec<SockAddr64>) {
+    /// at each, applied before the next [`Self::settle`], completes it. And those
+    /// that a walk may have seen without their addresses.
+    pub fn wanted(&mut self, sockets: &mut Vec<SockAddr64>) {
         sockets.extend(self.holds.wanted());
+        self.table.hearsay.wanted(sockets);
+    }
+
+    /// Appends the sockets of which the walk that goes on does not know whether
+    /// it saw them, or others with the same tuple: they have to be looked at
+    /// before its end is applied.
+    pub fn doubted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        if let Some(walk) = &mut self.walk {
+            walk.doubted(sockets);
+        }
+    }
+
+    /// Keeps what was told of a socket that is not known by its address, if it may
+    /// be one of those that are known without.
+    fn hear(&mut self, sk: SockAddr64, told: Told) {
+        if self.table.may_be_nameless(sk) {
+            self.table.hearsay.hear(sk, told, self.generation);
+        }
     }
 
     /// Takes the low bits of the loss counter, as a record carries them: a loss

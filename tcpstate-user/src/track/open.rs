@@ -9,7 +9,6 @@ use super::{
     Change, ConnId, Dwell, Opened, Process, Tracker,
     entry::Entry,
     minisocket::{Minisocket, Origins},
-    nameless::stand_in,
     step::plain_line,
 };
 use crate::decode::{Family, KtimeNs, SockAddr64, SocketKind};
@@ -57,8 +56,8 @@ impl Tracker {
         };
         let table = &self.table;
         table.map.iter().for_each(|(sk, entry)| full(*sk, entry));
-        let nameless = table.nameless.map.iter();
-        nameless.for_each(|(key, entry)| full(stand_in(key), entry));
+        let nameless = table.nameless.iter();
+        nameless.for_each(|seed| full(seed.stand_in(), &seed.entry));
         let mini = |known: &Minisocket| {
             // The full socket that is about to hand over to it is there too.
             if known.origins != Origins::Awaited {

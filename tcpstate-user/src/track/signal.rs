@@ -7,6 +7,7 @@ use super::{
     Change, Opened, Process, Tracker,
     cause::Ending,
     entry::Entry,
+    hearsay::Told,
     hold::{HeldKey, Wait, end_line},
     step::release,
 };
@@ -22,12 +23,16 @@ impl Tracker {
                 comm: task.comm,
             });
             entry.opened = Opened::Accept;
+        } else {
+            self.hear(sk, Told::Accepted(*task));
         }
     }
 
     pub(super) fn close_called(&mut self, sk: SockAddr64) {
         if let Some(entry) = self.table.get_mut(sk) {
             entry.close_called = true;
+        } else {
+            self.hear(sk, Told::CloseCalled);
         }
     }
 
@@ -36,6 +41,8 @@ impl Tracker {
     pub(super) fn reset_received(&mut self, sk: SockAddr64) {
         if let Some(entry) = self.table.get_mut(sk) {
             entry.reset_received = entry.state != TcpState::Close;
+        } else {
+            self.hear(sk, Told::ResetReceived);
         }
     }
 
@@ -52,6 +59,9 @@ impl Tracker {
             return self.minisocket_reset(at, sk, event.reason, out);
         }
         let Some(entry) = self.table.get_mut(sk) else {
+            if event.active {
+                self.hear(sk, Told::ResetSent(event.reason));
+            }
             // A minisocket may be known whose address is not.
             return self.minisocket_reset(at, sk, event.reason, out);
         };
@@ -61,6 +71,7 @@ impl Tracker {
             && matches!(held.wait, Wait::Reset { .. })
             && held.generation == self.generation
         {
+            self.lasts.reset(held.line.conn, event);
             let ending = Ending::Reset(event.reason);
             out.extend(end_line(held.line, ending, &mut self.counters));
             if let Some(key) = entry.held.take() {
@@ -76,6 +87,7 @@ impl Tracker {
 
     pub(super) fn destroyed(&mut self, at: KtimeNs, sk: SockAddr64, out: &mut Vec<Change>) {
         let Some(entry) = self.table.get_mut(sk) else {
+            self.table.hearsay.forget(sk);
             return;
         };
         let held = entry.held.and_then(|key| self.holds.get_mut(key));

@@ -3,10 +3,13 @@
 //! It knows which line a transition makes and whether that line can be written
 //! at once.
 
-use tcpstate_common::{record::how, state::TcpState};
+use tcpstate_common::{
+    record::{Task, how},
+    state::TcpState,
+};
 
 use super::{
-    Change, Counters, Dwell, Process, Tracker,
+    Call, Change, Closer, Counters, Dwell, Process, Tracker,
     cause::{Closing, Ending, Verdict, of_close, of_step},
     entry::{Entry, Generation},
     hold::{Holds, Wait, end_line},
@@ -45,6 +48,8 @@ impl Tracker {
         };
         let past = Past::of(entry, event, dwell);
         let verdict = heir.amend(verdict(entry, event, dwell));
+        self.lasts
+            .keep(event, entry.conn(event.sk), entry.reset_sent, generation);
         entry.enter(at, event, generation);
         if let Some(process) = opener(event) {
             entry.origin = Some(process);
@@ -58,7 +63,6 @@ impl Tracker {
         } else if let Verdict::Known(ending) = verdict {
             out.extend(end_line(line, ending, &mut self.counters));
         }
-        self.table.forget_nameless(event.sk);
         if self.keeps_minisockets() {
             self.reuse_clue(at, event, &(line.netns, line.tuple));
         }
@@ -143,17 +147,38 @@ fn wait(verdict: Verdict, entry: &Entry, event: &Transition, requests: bool) -> 
 fn opener(event: &Transition) -> Option<Process> {
     let opens =
         event.old == TcpState::Close && matches!(event.new, TcpState::SynSent | TcpState::Listen);
-    let task = event.task.filter(|_| opens)?;
-    Some(Process {
+    event.task.filter(|_| opens).as_ref().map(process)
+}
+
+/// The task that closed with this event.
+fn closer(entry: &Entry, event: &Transition) -> Option<Closer> {
+    let released = event.how.has(how::FILE_RELEASED) || entry.close_called;
+    let shuts = matches!(event.new, TcpState::FinWait1 | TcpState::LastAck);
+    let call = match event.old {
+        TcpState::Close => return None,
+        _ if released && event.how.has(how::EXITING) => Call::Exit,
+        _ if released => Call::Close,
+        // Carried out when the handshake ends: whoever runs then.
+        TcpState::SynRecv => return None,
+        _ if shuts => Call::Shutdown,
+        _ => return None,
+    };
+    let process = process(event.task.as_ref()?);
+    Some(Closer { process, call })
+}
+
+const fn process(task: &Task) -> Process {
+    Process {
         pid: task.pid,
         comm: task.comm,
-    })
+    }
 }
 
 fn line(entry: &Entry, at: KtimeNs, event: &Transition, dwell: Dwell) -> Change {
     Change {
         old: event.old,
         new: event.new,
+        closer: closer(entry, event),
         ..plain_line(entry, event.sk, at, dwell)
     }
 }
@@ -174,5 +199,7 @@ pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwel
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }

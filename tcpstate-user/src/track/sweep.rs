@@ -1,17 +1,17 @@
 //! A walk over the socket tables: what it vouches for, and what it did not see.
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tcpstate_common::state::TcpState;
 
 use super::{
     Cause, Change, Dwell, Tracker,
-    entry::{Entry, Generation},
+    entry::{Entry, Generation, leads_to},
     minisocket::Minisocket,
     nameless::Key,
     step::{plain_line, release},
 };
-use crate::decode::{KtimeNs, Snapshot, SockAddr64, SweepPhase};
+use crate::decode::{KtimeNs, Snapshot, SockAddr64, SocketKind, SweepPhase};
 
 /// How much later than the end of a walk a record must be, so that none that is
 /// older can follow: stamps of different CPUs differ by microseconds.
@@ -38,6 +38,11 @@ pub(super) struct Walk {
     /// Known sockets by tuple, once a snapshot came without an address.
     by_tuple: Option<HashMap<Key, Vec<SockAddr64>, RandomState>>,
     minisockets_by_tuple: Option<HashMap<Key, SockAddr64, RandomState>>,
+    /// By cookie, and when: those with the tuple of a socket of which something
+    /// may have been missed, and which may be another one by now.
+    claims: HashMap<u64, (KtimeNs, Snapshot), RandomState>,
+    /// The addresses at which they may be, still to be looked at.
+    doubted: Vec<SockAddr64>,
 }
 
 /// A minisocket that a walk saw.
@@ -56,11 +61,19 @@ impl Walk {
         self.others.insert(sk, other);
     }
 
-    pub(super) fn note_minisocket(&mut self, seen: &Snapshot) {
+    pub(super) fn note_minisocket(
+        &mut self,
+        map: &HashMap<SockAddr64, Minisocket, RandomState>,
+        seen: &Snapshot,
+    ) {
+        if self.minisockets.is_none() {
+            return;
+        }
+        let tw = seen.sk.or_else(|| self.minisocket_at(map, seen));
         if let Some(minisockets) = &mut self.minisockets
             && minisockets.len() < self.room
         {
-            let (state, tw) = (seen.state, seen.sk);
+            let state = seen.state;
             minisockets.insert((seen.netns, seen.tuple), CarriedOn { state, tw });
         }
     }
@@ -88,6 +101,28 @@ impl Walk {
             keys.collect()
         });
         by_tuple.get(&(seen.netns, seen.tuple)).copied()
+    }
+
+    /// Keeps what was seen until looks at `sockets` tell which of them it is.
+    pub(super) fn claim(&mut self, at: KtimeNs, seen: &Snapshot, sockets: &[SockAddr64]) {
+        self.claims.insert(seen.cookie, (at, *seen));
+        self.doubted.extend_from_slice(sockets);
+    }
+
+    /// The addresses to be looked at, once.
+    pub(super) fn doubted(&mut self, sockets: &mut Vec<SockAddr64>) {
+        // Listeners that share a port are claimed once for each of them.
+        self.doubted.sort_unstable();
+        self.doubted.dedup();
+        sockets.append(&mut self.doubted);
+    }
+
+    /// What was seen of the socket that a look has found, as it was then.
+    pub(super) fn answer(&mut self, found: &Snapshot) -> Option<Entry> {
+        let (at, seen) = self.claims.remove(&found.cookie)?;
+        let same = (seen.netns, seen.tuple) == (found.netns, found.tuple);
+        let later = same && leads_to(seen.state, found.state);
+        later.then(|| Entry::seeded(at, &seen, self.generation))
     }
 
     /// Whether something that was last heard of at `heard` should have been
@@ -159,15 +194,53 @@ impl Tracker {
                     other_minisockets: HashMap::default(),
                     by_tuple: None,
                     minisockets_by_tuple: None,
+                    claims: HashMap::default(),
+                    doubted: Vec::new(),
                 });
             }
-            SweepPhase::End => {
-                if let Some(walk) = &mut self.walk {
-                    walk.end = Some(at);
-                }
-            }
+            SweepPhase::End => self.end_walk(at),
             SweepPhase::Failed => self.walk = None,
         }
+    }
+
+    fn end_walk(&mut self, at: KtimeNs) {
+        let Some(walk) = &mut self.walk else { return };
+        walk.end = Some(at);
+        let (begin, generation) = (walk.begin, walk.generation);
+        let mut claims: Vec<_> = std::mem::take(&mut walk.claims).into_values().collect();
+        if claims.is_empty() {
+            return;
+        }
+        // The order of a hash table is another in every run.
+        claims.sort_by_key(|(_, seen)| seen.cookie);
+        // Where answers were lost, the tuple has to do: another walk follows.
+        let whole = self.generation == generation;
+        let spoken = if whole {
+            self.spoken_since(begin)
+        } else {
+            HashSet::default()
+        };
+        for (at, seen) in claims {
+            let full = seen.kind == SocketKind::Full;
+            match (whole, full) {
+                (true, _) if spoken.contains(&(seen.netns, seen.tuple)) => {}
+                (true, true) => self.plant(at, &seen, generation),
+                (true, false) => self.minisocket_seen_somewhere(at, &seen, generation),
+                (false, true) => self.named_by_tuple(at, &seen),
+                (false, false) => self.minisocket_seen_by_tuple(at, &seen, generation),
+            }
+        }
+    }
+
+    /// Whoever has told of itself since `begin`.
+    fn spoken_since(&self, begin: KtimeNs) -> HashSet<Key, RandomState> {
+        let full = self.table.map.values();
+        let full = full.filter(|entry| entry.since.max(entry.birth) >= begin);
+        let full = full.map(|entry| (entry.netns, entry.tuple));
+        let small = self.minisockets.map.values();
+        let small = small.filter(|known| known.heard >= begin);
+        full.chain(small.map(|known| (known.netns, known.tuple)))
+            .collect()
     }
 
     /// Concludes a walk once a record shows that the ring is read beyond it.
@@ -226,7 +299,13 @@ impl Tracker {
             other.is_none()
         };
         self.table.map.retain(|sk, entry| !end(*sk, entry));
-        self.table.nameless.drop_where(end);
+        let mut uncounted = 0;
+        self.table.nameless.drop_where(|sk, entry| {
+            let ended = end(sk, entry);
+            uncounted += u64::from(ended);
+            ended
+        });
+        self.counters.connections += uncounted;
         self.drop_missed_minisockets(walk, out);
         // The order of a hash table is another in every run.
         out[first..].sort_by_key(|line| line.conn);

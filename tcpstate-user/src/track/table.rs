@@ -9,7 +9,9 @@ use tcpstate_common::{record::how, state::TcpState};
 use super::{
     Counters, Dwell,
     entry::{Entry, Generation},
+    hearsay::Hearsay,
     nameless::Nameless,
+    tuple::{improve, is_complete},
 };
 use crate::decode::{KtimeNs, SockAddr64, Transition};
 
@@ -28,6 +30,7 @@ pub(super) enum Relation {
 pub(super) struct Table {
     pub(super) map: HashMap<SockAddr64, Entry, RandomState>,
     pub(super) nameless: Nameless,
+    pub(super) hearsay: Hearsay,
     max: usize,
 }
 
@@ -36,6 +39,7 @@ impl Table {
         Self {
             map: HashMap::default(),
             nameless: Nameless::default(),
+            hearsay: Hearsay::default(),
             max,
         }
     }
@@ -56,14 +60,9 @@ impl Table {
         self.map.remove(&sk)
     }
 
-    /// Forgets what is known without an address of a socket that has one now.
-    pub(super) fn forget_nameless(&mut self, sk: SockAddr64) {
-        if self.nameless.len() == 0 {
-            return;
-        }
-        if let Some(entry) = self.map.get(&sk) {
-            self.nameless.forget(entry);
-        }
+    /// Whether the address may be that of a socket without a name.
+    pub(super) fn may_be_nameless(&self, sk: SockAddr64) -> bool {
+        self.nameless.len() > 0 && !self.map.contains_key(&sk)
     }
 
     /// The entry at the event's address and what the event is to it. The entry
@@ -80,11 +79,14 @@ impl Table {
         match self.map.entry(event.sk) {
             hash_map::Entry::Occupied(slot) => {
                 let entry = slot.into_mut();
+                forget_nameless(&mut self.nameless, at, event, Some(entry));
                 let relation = relate(entry, at, event, generation, counters);
                 Some((entry, relation))
             }
             hash_map::Entry::Vacant(slot) => {
-                if let Some(seeded) = self.nameless.take(at, event, generation) {
+                if let Some(mut seeded) = self.nameless.take(at, event, generation) {
+                    counters.connections += 1;
+                    self.hearsay.tell(event.sk, &mut seeded);
                     let entry = slot.insert(seeded);
                     let relation = relate(entry, at, event, generation, counters);
                     return Some((entry, relation));
@@ -94,10 +96,36 @@ impl Table {
                     return None;
                 }
                 counters.connections += 1;
+                forget_nameless(&mut self.nameless, at, event, None);
+                self.hearsay.forget(event.sk);
                 let entry = slot.insert(Entry::before(at, event, generation));
                 Some((entry, Relation::Starts(Dwell::Unknown)))
             }
         }
+    }
+}
+
+/// Forgets what a walk has seen of the socket of `event` without its address: it
+/// was ahead of the ring, or saw the tuple before any event told it. `entry` is
+/// what is known at the address.
+fn forget_nameless(
+    nameless: &mut Nameless,
+    at: KtimeNs,
+    event: &Transition,
+    entry: Option<&Entry>,
+) {
+    if nameless.len() == 0 {
+        return;
+    }
+    let mut tuple = event.tuple;
+    let mut birth = at;
+    if let Some(entry) = entry.filter(|_| !is_birth(event)) {
+        tuple = entry.tuple;
+        improve(&mut tuple, &event.tuple, event.new);
+        birth = entry.birth;
+    }
+    if is_complete(&tuple, event.new) {
+        nameless.forget(&(event.netns, tuple), birth);
     }
 }
 
@@ -126,7 +154,8 @@ fn relate(
     if is_birth(event) || entry.is_other(at, event, generation) {
         // Only a socket that says so itself: the end of another one at this
         // address may have been missed.
-        let again = entry.state == TcpState::Close && event.how.has(how::REUSED);
+        let opens = event.old == TcpState::Close;
+        let again = opens && entry.state == TcpState::Close && event.how.has(how::REUSED);
         count_start(entry, event, overtaken, counters);
         return Relation::Starts(if again {
             entry.dwell(at, generation)

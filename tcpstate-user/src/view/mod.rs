@@ -14,6 +14,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
     cli::{FilterSpec, bits_of},
+    connection::Connection,
     decode::Family,
     track::{Change, Dwell, Open},
 };
@@ -99,6 +100,23 @@ impl Filter {
                 .origins
                 .as_ref()
                 .is_none_or(|origins| open.origin.is_some_and(|it| origins.matches(&it)))
+    }
+
+    /// Whether a connection that is over was asked for: by its process, unless
+    /// nobody knows that, and by a state that it was in for long enough.
+    #[must_use]
+    pub fn admits_connection(&self, it: &Connection) -> bool {
+        let wanted = |state| self.states == 0 || self.states & bit(state) != 0;
+        let mut stays = it.states.iter().filter(|(state, _)| wanted(*state));
+        self.fits(it.family, it.netns, &it.tuple)
+            && match self.min_dwell {
+                Some(least) => stays.any(|(_, dwell)| lasted(dwell, least)),
+                None => wanted(it.into) || stays.next().is_some(),
+            }
+            && self
+                .origins
+                .as_ref()
+                .is_none_or(|origins| it.process.is_some_and(|it| origins.matches(&it)))
     }
 
     /// Everything but the process.

@@ -5,6 +5,7 @@ use tcpstate_common::{record::Tuple, state::TcpState};
 use super::Filter;
 use crate::{
     cli::FilterSpec,
+    connection::{Connections, Told},
     decode::{Family, KtimeNs, SockAddr64, SocketKind},
     track::{Change, ConnId, Dwell, Open, Opened, Process},
 };
@@ -37,6 +38,8 @@ fn change(conn: u64, old: TcpState, new: TcpState) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 
@@ -339,4 +342,38 @@ fn held_lines_pass_once_the_process_is_known_without_a_further_change() {
     assert_eq!(learnt(12), [by(established(), 12, "nginx")]);
     assert_eq!(learnt(12), []);
     assert_eq!(filter.held(), 0);
+}
+
+#[test]
+fn a_connection_that_is_over_is_asked_for_by_any_state_that_it_was_in() {
+    let mut all = Connections::new(Told::Closed, [].into(), 8);
+    let wait = |old, new, ns| Change {
+        dwell: Dwell::Exact(ns),
+        ..by(change(1, old, new), 42, "nginx")
+    };
+    let lines = [
+        wait(TcpState::Established, TcpState::CloseWait, 5_000),
+        wait(TcpState::CloseWait, TcpState::LastAck, 3_000),
+    ];
+    assert_eq!(lines.map(|line| all.change(&line)), [None; 2]);
+    let over = all.change(&wait(TcpState::LastAck, TcpState::Close, 1_000));
+    let over = over.unwrap();
+    let admits = |spec: FilterSpec| Filter::new(&spec).admits_connection(&over);
+    let stayed = |states: &[TcpState], least| {
+        admits(FilterSpec {
+            states: states.to_vec(),
+            min_dwell_ns: least,
+            ..FilterSpec::default()
+        })
+    };
+    assert!(stayed(&[], None) && stayed(&[TcpState::CloseWait], None));
+    assert!(!stayed(&[TcpState::FinWait1, TcpState::TimeWait], None));
+    assert!(stayed(&[], Some(5_000)) && !stayed(&[], Some(5_001)));
+    assert!(stayed(&[TcpState::CloseWait], Some(3_000)));
+    assert!(!stayed(&[TcpState::CloseWait], Some(3_001)));
+    let of = |pid| FilterSpec {
+        pids: vec![pid],
+        ..FilterSpec::default()
+    };
+    assert!(admits(of(42)) && !admits(of(43)));
 }

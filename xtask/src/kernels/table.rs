@@ -25,6 +25,9 @@ const SIGNALS: &[&str] = &[
     "aborting::",
 ];
 
+/// Who ended a connection, and how: each kernel gives the reasons in its own way.
+const CAUSES: &[&str] = &["connections::"];
+
 /// The programs that leak, with their stacks: on the oldest kernel, one between,
 /// and the newest.
 const LEAKS: &[&str] = &["leaks::"];
@@ -37,19 +40,19 @@ pub(crate) const KERNELS: &[Kernel] = &[
         version: "5.10",
         suites: &["bullseye-security"],
         packages: &[&["linux-image-5.10.0-*-cloud-amd64"]],
-        every_run: &[SIGNALS, LEAKS],
+        every_run: &[SIGNALS, CAUSES, LEAKS],
     },
     Kernel {
         version: "6.1",
         suites: &["bookworm", "bookworm-security"],
         packages: &[&["linux-image-6.1.0-*-cloud-amd64"]],
-        every_run: &[SIGNALS],
+        every_run: &[SIGNALS, CAUSES],
     },
     Kernel {
         version: "6.12",
         suites: &["trixie", "trixie-security"],
         packages: &[&["linux-image-6.12.*+deb13-cloud-amd64"]],
-        every_run: &[SIGNALS, LEAKS],
+        every_run: &[SIGNALS, CAUSES, LEAKS],
     },
     Kernel {
         version: "6.18",
@@ -89,6 +92,6 @@ pub(crate) const KERNELS: &[Kernel] = &[
                 "linux-base-7.3.*+deb13-cloud-amd64",
             ],
         ],
-        every_run: &[SIGNALS, LEAKS],
+        every_run: &[SIGNALS, CAUSES, LEAKS],
     },
 ];

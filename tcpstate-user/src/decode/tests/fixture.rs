@@ -7,8 +7,8 @@ use tcpstate_common::{
 use zerocopy::IntoBytes;
 
 use crate::decode::{
-    Event, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Request, RequestEvent, ResetSent,
-    Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
+    Event, How, Inspection, KtimeNs, LastLook, Minisocket, MinisocketEvent, Request, RequestEvent,
+    ResetSent, Snapshot, SockAddr64, SocketKind, SweepPhase, Transition,
 };
 
 const TUPLE: Tuple = Tuple {
@@ -138,6 +138,64 @@ fn inspected() -> Event {
         quiet_ms: 13,
         queue: 14,
         queue_limit: 15,
+    })
+}
+
+fn wire_last_look(known: u8, flags: u8) -> Vec<u8> {
+    let wire = record::LastLook {
+        header: header::<record::LastLook>(kind::LAST_LOOK),
+        ktime: 99,
+        sk: SK.0,
+        bytes_received: 1_000,
+        bytes_sent: 2_000,
+        bytes_retrans: 500,
+        task: TASK,
+        total_retrans: 3,
+        unread: 12,
+        user_timeout_ms: 30_000,
+        sent_ms: 80_000,
+        received_ms: 75_000,
+        probes_out: 4,
+        flags,
+        known,
+        reserved: 0,
+    };
+    wire.as_bytes().to_vec()
+}
+
+fn looked() -> Event {
+    Event::LastLook(LastLook {
+        sk: SK,
+        bytes_received: Some(1_000),
+        bytes_sent: Some(1_500),
+        retransmits: Some(3),
+        unread: 12,
+        user_timeout_ms: Some(30_000),
+        probes: Some(4),
+        idle_ms: Some(75_000),
+        keepalive: false,
+        linger_zero: Some(true),
+        no_fin_wait2: false,
+        task: TASK,
+        exiting: false,
+    })
+}
+
+fn looked_at_an_unknown_kernel() -> Event {
+    Event::LastLook(LastLook {
+        sk: SK,
+        bytes_received: None,
+        bytes_sent: None,
+        retransmits: None,
+        unread: 12,
+        user_timeout_ms: None,
+        probes: None,
+        idle_ms: None,
+        keepalive: true,
+        linger_zero: None,
+        no_fin_wait2: true,
+        task: TASK,
+        exiting: true,
     })
 }
 
@@ -306,5 +364,7 @@ pub(super) fn every_kind() -> Vec<(Vec<u8>, Event)> {
     kinds.extend(minisockets);
     kinds.extend(OF_A_REQUEST.map(|(what, event)| (wire_request(what), request(event))));
     kinds.push((wire_inspection(), inspected()));
+    kinds.push((wire_last_look(0b111_1111, 0b110), looked()));
+    kinds.push((wire_last_look(0, 0b1_1011), looked_at_an_unknown_kernel()));
     kinds
 }

@@ -49,6 +49,8 @@ fn stay(state: TcpState, dwell: Dwell) -> Change {
         cause: None,
         reset_reason: None,
         rearmed: 0,
+        closer: None,
+        totals: None,
     }
 }
 
@@ -77,6 +79,7 @@ fn report(by: &[By], follows: Follows, over: &[Change], still: &[Change]) -> Rep
 
 fn follows(minisockets: bool) -> Follows {
     Follows {
+        looks: true,
         begins: minisockets,
         ends: minisockets,
         requests: true,

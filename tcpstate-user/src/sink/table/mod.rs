@@ -3,14 +3,17 @@
 //! Columns are tab stops: a long cell pushes what follows, and the row is back
 //! in place as soon as a shorter cell leaves room. Nothing is cut off.
 
+pub(super) mod connections;
 pub(super) mod dwell;
+pub(super) mod explain;
 mod grid;
+pub(super) mod health;
 mod notes;
 mod row;
 pub(super) mod wide;
 
 use super::{Style, digits};
-use crate::track::Change;
+use crate::{decode::KtimeNs, track::Change};
 use row::Row;
 
 /// Where the columns begin, or end when they are right-aligned: a row with
@@ -40,19 +43,24 @@ pub(super) fn head(out: &mut Vec<u8>) {
 
 pub(super) fn row(change: &Change, style: &mut Style, out: &mut Vec<u8>) {
     let mut row = Row::new(out, style.color);
-    let instant = style.clock.at(change.at);
+    time(&mut row, change.at, style);
+    row.pid(stop::PID_END, change.origin.as_ref());
+    row.comm(stop::COMM, change.origin.as_ref());
+    row.local(stop::LOCAL, &change.tuple, change.family);
+    row.remote(stop::REMOTE, &change.tuple, change.family);
+    row.states(stop::STATES, change);
+    row.dwell(stop::DWELL_END, change.dwell, &mut style.cell);
+    row.cause(stop::CAUSE, change);
+    row.finish();
+}
+
+/// The time of day, to a millisecond.
+fn time(row: &mut Row<'_>, at: KtimeNs, style: &mut Style) {
+    let instant = style.clock.at(at);
     row.cell(0, |out| {
         out.extend_from_slice(&instant.date_time[11..]);
         out.push(b'.');
         digits::padded(instant.nanos / 1_000_000, 3, out);
         12
     });
-    row.pid(stop::PID_END, change);
-    row.comm(stop::COMM, change);
-    row.local(stop::LOCAL, change);
-    row.remote(stop::REMOTE, change);
-    row.states(stop::STATES, change);
-    row.dwell(stop::DWELL_END, change, &mut style.cell);
-    row.cause(stop::CAUSE, change);
-    row.finish();
 }

@@ -1,10 +1,11 @@
 //! One row of a table: cells at tab stops, in sober colour.
 
-use tcpstate_common::state::TcpState;
+use tcpstate_common::{record::Tuple, state::TcpState};
 
 use crate::{
+    decode::Family,
     sink::{Untrusted, address, digits, duration},
-    track::{Cause, Change, Process},
+    track::{Cause, Change, Dwell, Process},
 };
 
 const DIM: &[u8] = b"\x1b[2m";
@@ -52,15 +53,15 @@ impl<'a> Row<'a> {
         });
     }
 
-    pub(super) fn pid(&mut self, end: usize, change: &Change) {
-        match change.origin {
+    pub(super) fn pid(&mut self, end: usize, process: Option<&Process>) {
+        match process {
             Some(process) => self.number_end(end, u64::from(process.pid)),
             None => self.unknown(end.saturating_sub(1)),
         }
     }
 
-    pub(super) fn comm(&mut self, stop: usize, change: &Change) {
-        match &change.origin {
+    pub(super) fn comm(&mut self, stop: usize, process: Option<&Process>) {
+        match process {
             Some(Process { comm, .. }) => {
                 self.cell(stop, |out| Untrusted::comm(comm).term(out));
             }
@@ -68,23 +69,21 @@ impl<'a> Row<'a> {
         }
     }
 
-    pub(super) fn local(&mut self, stop: usize, change: &Change) {
-        let tuple = &change.tuple;
-        self.endpoint(stop, change, &tuple.laddr, tuple.lport);
+    pub(super) fn local(&mut self, stop: usize, tuple: &Tuple, family: Family) {
+        self.endpoint(stop, &tuple.laddr, tuple.lport, family);
     }
 
-    pub(super) fn remote(&mut self, stop: usize, change: &Change) {
-        let tuple = &change.tuple;
-        self.endpoint(stop, change, &tuple.raddr, tuple.rport);
+    pub(super) fn remote(&mut self, stop: usize, tuple: &Tuple, family: Family) {
+        self.endpoint(stop, &tuple.raddr, tuple.rport, family);
     }
 
-    fn endpoint(&mut self, stop: usize, change: &Change, addr: &[u8; 16], port: u16) {
+    fn endpoint(&mut self, stop: usize, addr: &[u8; 16], port: u16, family: Family) {
         if !address::is_known(addr, port) {
             return self.unknown(stop);
         }
         self.cell(stop, |out| {
             let start = out.len();
-            address::endpoint(addr, port, change.family, out);
+            address::endpoint(addr, port, family, out);
             out.len() - start
         });
     }
@@ -102,9 +101,9 @@ impl<'a> Row<'a> {
     }
 
     /// `scratch` is room for the cell, whose width must be known first.
-    pub(super) fn dwell(&mut self, end: usize, change: &Change, scratch: &mut Vec<u8>) {
+    pub(super) fn dwell(&mut self, end: usize, dwell: Dwell, scratch: &mut Vec<u8>) {
         scratch.clear();
-        let width = duration::dwell(change.dwell, scratch);
+        let width = duration::dwell(dwell, scratch);
         let stop = end.saturating_sub(width);
         if scratch == b"-" {
             return self.unknown(stop);
@@ -117,7 +116,7 @@ impl<'a> Row<'a> {
 
     pub(super) fn cause(&mut self, stop: usize, change: &Change) {
         match change.cause {
-            Some(cause) if alarming(cause) => self.colored(stop, RED, cause.name()),
+            Some(cause) if alarming(cause) => self.alarm(stop, cause.name()),
             Some(cause) => self.text(stop, cause.name()),
             None => self.unknown(stop),
         }
@@ -138,6 +137,11 @@ impl<'a> Row<'a> {
             TcpState::CloseWait => self.paint(YELLOW, name),
             _ => self.column += ascii(name, self.out),
         }
+    }
+
+    /// A word of our own that nobody asked for.
+    pub(super) fn alarm(&mut self, stop: usize, text: &str) {
+        self.colored(stop, RED, text);
     }
 
     fn colored(&mut self, stop: usize, color: &[u8], text: &str) {

@@ -56,12 +56,12 @@ pub(in crate::sink) fn row(change: &Change, style: &mut Style, out: &mut Vec<u8>
     }
     row.text(stop::FAMILY, name::family(change.family));
     row.text(stop::KIND, name::kind(change.kind));
-    row.pid(stop::PID_END, change);
-    row.comm(stop::COMM, change);
-    row.local(stop::LOCAL, change);
-    row.remote(stop::REMOTE, change);
+    row.pid(stop::PID_END, change.origin.as_ref());
+    row.comm(stop::COMM, change.origin.as_ref());
+    row.local(stop::LOCAL, &change.tuple, change.family);
+    row.remote(stop::REMOTE, &change.tuple, change.family);
     row.states(stop::STATES, change);
-    row.dwell(stop::DWELL_END, change, &mut style.cell);
+    row.dwell(stop::DWELL_END, change.dwell, &mut style.cell);
     row.cause(stop::CAUSE, change);
     match change.reset_reason {
         Some(number) => row.cell(stop::REASON, |out| {

@@ -139,7 +139,7 @@ impl Tracker {
     /// minisocket that is known. That is only likely, since its end may have
     /// been missed: when a full socket hands over at once, it was a begin.
     fn begun_again(&mut self, at: KtimeNs, event: &Event, out: &mut Vec<Change>) -> bool {
-        let Some(&known) = self.known_minisocket(at, event) else {
+        let Some(&known) = self.known_minisocket(at, event, out) else {
             return false;
         };
         let stop = self.minisockets.stops.get(&event.tw).copied();

@@ -75,7 +75,7 @@ impl Minisocket {
 
     /// One that was there already.
     pub(super) fn seeded(at: KtimeNs, seen: &Snapshot, generation: Generation) -> Self {
-        let nameless = || stand_in(&(seen.netns, seen.tuple));
+        let nameless = || stand_in(&(seen.netns, seen.tuple), seen.cookie);
         Self {
             conn: ConnId {
                 birth: at,
@@ -205,6 +205,8 @@ impl Minisocket {
             cause: None,
             reset_reason: None,
             rearmed: self.rearmed,
+            closer: None,
+            totals: None,
         }
     }
 

@@ -73,7 +73,7 @@ impl Tracker {
         if event.what == What::Begun {
             return self.begun(at, event, out);
         }
-        let Some(known) = self.known_minisocket(at, event) else {
+        let Some(known) = self.known_minisocket(at, event, out) else {
             return self.untold(at, event, out);
         };
         // A walk that is ahead of the ring has seen what it is by now.
@@ -92,11 +92,23 @@ impl Tracker {
     }
 
     /// The minisocket that `event` is of, if it is known, by its address or by
-    /// its tuple.
-    fn known_minisocket(&mut self, at: KtimeNs, event: &Event) -> Option<&Minisocket> {
+    /// its tuple. One that is known at the address is over when a walk has seen
+    /// that of the tuple.
+    fn known_minisocket(
+        &mut self,
+        at: KtimeNs,
+        event: &Event,
+        out: &mut Vec<Change>,
+    ) -> Option<&Minisocket> {
+        let key = (event.netns, event.tuple);
+        let here = self.minisockets.map.get(&event.tw);
+        let other = here
+            .is_some_and(|known| (known.netns, known.tuple) != key && !known.is_younger_than(at));
+        if other && self.minisockets.has_seen(at, &key) {
+            self.end_unseen(event.tw, at, out);
+        }
         if !self.minisockets.map.contains_key(&event.tw) {
-            self.minisockets
-                .adopt(at, event.tw, (event.netns, event.tuple));
+            self.minisockets.adopt(at, event.tw, key);
         }
         self.minisockets.map.get(&event.tw)
     }

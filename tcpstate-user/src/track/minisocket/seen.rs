@@ -18,9 +18,42 @@ impl Tracker {
         let map = &self.minisockets.map;
         let Some(walk) = &mut self.walk else { return };
         let vouched = walk.generation;
-        match seen.sk.or_else(|| walk.minisocket_at(map, seen)) {
+        let here = seen.sk.or_else(|| walk.minisocket_at(map, seen));
+        let suspect = |tw: &SockAddr64| map.get(tw).is_some_and(|it| it.is_suspect(vouched));
+        let in_doubt = self.follows.looks && seen.sk.is_none() && seen.cookie != 0;
+        match here {
+            Some(tw) if in_doubt && suspect(&tw) => walk.claim(at, seen, &[tw]),
             Some(tw) => self.minisocket_seen_at(at, tw, seen, vouched),
             None => self.minisocket_seen_somewhere(at, seen, vouched),
+        }
+    }
+
+    /// If a walk has seen the minisocket that a look found at `tw`: that is where
+    /// it is. Memory that was given back looks like one still, but for the cookie.
+    pub(in crate::track) fn identify_minisocket(
+        &mut self,
+        at: KtimeNs,
+        tw: SockAddr64,
+        seen: &Snapshot,
+    ) {
+        let Some(walk) = &mut self.walk else { return };
+        let vouched = walk.generation;
+        if walk.answer(seen).is_some() && self.minisockets.map.contains_key(&tw) {
+            self.minisocket_seen_at(at, tw, seen, vouched);
+        }
+    }
+
+    /// Brings up to what was seen whoever has that tuple.
+    pub(in crate::track) fn minisocket_seen_by_tuple(
+        &mut self,
+        at: KtimeNs,
+        seen: &Snapshot,
+        vouched: Generation,
+    ) {
+        let map = &self.minisockets.map;
+        let walk = self.walk.as_mut();
+        if let Some(tw) = walk.and_then(|walk| walk.minisocket_at(map, seen)) {
+            self.minisocket_seen_at(at, tw, seen, vouched);
         }
     }
 
@@ -54,7 +87,12 @@ impl Tracker {
         }
     }
 
-    fn minisocket_seen_somewhere(&mut self, at: KtimeNs, seen: &Snapshot, vouched: Generation) {
+    pub(in crate::track) fn minisocket_seen_somewhere(
+        &mut self,
+        at: KtimeNs,
+        seen: &Snapshot,
+        vouched: Generation,
+    ) {
         let full = self.is_full();
         let key = (seen.netns, seen.tuple);
         let seeded = Minisocket::seeded(at, seen, vouched);

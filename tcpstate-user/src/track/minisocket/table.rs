@@ -127,14 +127,19 @@ impl Minisockets {
         whole && self.is_watched(at)
     }
 
+    /// Whether a walk saw one without an address that is not younger than a record
+    /// of `at`.
+    pub(super) fn has_seen(&self, at: KtimeNs, key: &Key) -> bool {
+        self.nameless.get(key).is_some_and(|it| it.heard <= at)
+    }
+
     /// Moves what a walk saw without an address to `tw`, if it is not younger
     /// than a record of `at`.
     pub(super) fn adopt(&mut self, at: KtimeNs, tw: SockAddr64, key: Key) {
-        if self.nameless.is_empty() {
-            return;
-        }
-        let older = self.nameless.get(&key).is_some_and(|it| it.heard <= at);
-        let seen = older.then(|| self.nameless.remove(&key)).flatten();
+        let seen = self
+            .has_seen(at, &key)
+            .then(|| self.nameless.remove(&key))
+            .flatten();
         self.map.extend(seen.map(|seen| (tw, seen)));
     }
 

@@ -111,6 +111,7 @@ impl Host {
 #[test]
 fn two_hundred_thousand_at_once_all_end_as_they_began_and_the_tables_stop_growing() {
     let follows = Follows {
+        looks: true,
         begins: true,
         ends: true,
         requests: false,

@@ -132,6 +132,8 @@ impl Tracker {
             cause: None,
             reset_reason: None,
             rearmed: 0,
+            closer: None,
+            totals: None,
         };
         // What happened before the session is no line of it.
         out.extend(self.requests.watches(begun).then_some(birth));
