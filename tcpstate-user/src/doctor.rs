@@ -21,6 +21,12 @@ pub struct DoctorReport {
     pub signals: Vec<SignalRow>,
     /// Size of the ring buffer that would be used, in bytes.
     pub ring_bytes: u64,
+    /// Sockets that would be remembered at the same time.
+    pub max_sockets: u64,
+    /// What these two depend on: CPUs that are online.
+    pub cpus: u64,
+    /// And the memory that this process may use.
+    pub memory_bytes: u64,
     /// What to do, one sentence each; empty when nothing is missing.
     pub advice: Vec<String>,
 }

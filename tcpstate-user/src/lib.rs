@@ -28,10 +28,12 @@
 //! | [`leak`] | which open sockets are suspects, and of which kind | [`leak::Socket`] | [`leak::Report`] |
 //! | [`survey`] | what a report on leaks needs, gathered beside the ring | [`survey::Question`] | [`survey::Answer`] |
 //! | [`sink`] | how it is written | [`track::Change`] | text |
+//! | [`capacity`] | how much of the machine this may take | [`capacity::Machine`] | [`capacity::Limits`] |
 //! | [`doctor`] | what this kernel allows | [`attach`]'s trials | a report |
 //! | [`run`] | the one file that names every stage | | |
 
 pub mod attach;
+pub mod capacity;
 pub mod cli;
 pub mod connection;
 pub mod counters;

@@ -28,6 +28,13 @@ pub struct SessionInfo {
     pub not_measured: Vec<NotMeasured>,
     /// `enum sk_rst_reason` by number, empty where the kernel has none.
     pub reset_reasons: BTreeMap<u32, String>,
+    /// Size of the ring buffer; `None` of an old recording.
+    #[serde(default)]
+    pub ring_bytes: Option<u64>,
+    /// How many sockets are remembered at the same time: by who reads the
+    /// records, be they recorded or not.
+    #[serde(default)]
+    pub max_sockets: Option<u64>,
 }
 
 /// A signal without a hook.
@@ -55,6 +62,10 @@ pub struct EndInfo {
     pub transitions: u64,
     /// Connections known during the session.
     pub connections: u64,
+    /// Of the events and sockets that became known, those left out because as
+    /// many sockets were known already as may be.
+    #[serde(default)]
+    pub no_room: u64,
     /// Whether the session was followed to its end; false for a recording that
     /// breaks off.
     pub complete: bool,

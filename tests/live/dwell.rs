@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     clock::{MS, Noise, wait_for},
     expect::within,
-    lines::{Line, Transition, parse},
+    lines::{End, Line, Transition, parse},
     net::{Conn, Listener},
     ns::Netns,
     tables::wait_state,
@@ -35,7 +35,7 @@ struct Account {
 type Accounts = BTreeMap<String, Account>;
 
 /// Starts `tcpstate dwell -o json` and waits for its start line.
-fn dwell(arguments: &[&str]) -> Tool {
+pub(crate) fn dwell(arguments: &[&str]) -> Tool {
     let all = [&["dwell", "-o", "json"], arguments].concat();
     let mut tool = Tool::start(&mut tcpstate(&all));
     wait_for("the start line", || {
@@ -60,6 +60,11 @@ fn told(text: &str) -> Vec<Value> {
 /// The last report of a session that ended well: after it only the end line.
 fn last(done: &Done) -> Vec<Value> {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
+    last_report(done).0
+}
+
+/// The last report of a session, and the end line, which adds up.
+pub(crate) fn last_report(done: &Done) -> (Vec<Value>, End) {
     let Ok(Line::End(end)) = parse(done.stdout.lines().last().unwrap()) else {
         panic!("no end line: {}", done.stdout);
     };
@@ -67,10 +72,10 @@ fn last(done: &Done) -> Vec<Value> {
     let lines = told(&done.stdout);
     let begun = lines.iter().position(|line| line["final"] == true).unwrap();
     assert!(lines[begun..].iter().all(|line| line["final"] == true));
-    lines[begun..].to_vec()
+    (lines[begun..].to_vec(), end)
 }
 
-fn stop(tool: Tool) -> Done {
+pub(crate) fn stop(tool: Tool) -> Done {
     tool.signal(Signal::INT);
     tool.done()
 }

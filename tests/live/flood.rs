@@ -89,7 +89,7 @@ fn aborted(client: Conn, server: Conn) -> [Story; 2] {
 }
 
 /// Nothing shows a test when a `LAST_ACK` ends: until the tables are empty.
-fn settle(stories: &mut [Story], port: u16) {
+pub(crate) fn settle(stories: &mut [Story], port: u16) {
     wait_for("the last acknowledgements", || {
         let rows = crate::tables::rows();
         let waits = |row: &crate::tables::Row| row.local.port() == port && row.state == "LAST_ACK";

@@ -75,6 +75,8 @@ pub(crate) struct End {
     pub transitions: u64,
     /// Connections known.
     pub connections: u64,
+    /// Events of sockets beyond the most that are remembered.
+    pub no_room: u64,
     /// False of a recording without an end.
     pub complete: bool,
 }
@@ -121,12 +123,21 @@ const START: &[&str] = &[
     "boot_id",
     "hooks",
     "not_measured",
+    "ring_bytes",
+    "max_sockets",
 ];
 const TRANSITION: &[&str] = &[
     "ts", "mono_ns", "conn", "netns", "family", "laddr", "lport", "raddr", "rport", "old", "new",
     "dwell_ns", "dwell", "kind", "pid", "comm", "cause",
 ];
-const END: &[&str] = &["seen", "delivered", "lost", "undecodable", "connections"];
+const END: &[&str] = &[
+    "seen",
+    "delivered",
+    "lost",
+    "undecodable",
+    "connections",
+    "no_room",
+];
 
 /// Reads one line; the error says what breaks the promise.
 pub(crate) fn parse(text: &str) -> Result<Line, String> {

@@ -63,7 +63,7 @@ fn what_a_small_ring_loses_is_counted_and_nothing_false_is_said_before_or_after(
 
 /// Makes connections until one has all of its lines: the ring is empty again
 /// and the table repaired.
-fn recovered(trace: &mut Trace, listener: &Listener) -> Vec<Story> {
+pub(crate) fn recovered(trace: &mut Trace, listener: &Listener) -> Vec<Story> {
     let mut stories = Vec::new();
     crate::clock::wait_for("a connection with all of its lines", || {
         let story = half_close(listener);
@@ -82,7 +82,7 @@ fn recovered(trace: &mut Trace, listener: &Listener) -> Vec<Story> {
 
 /// A line of a flooded connection is one of its steps, with a dwell that is
 /// right or says that it is not exact; or it says that it was not seen.
-fn assert_nothing_false(lines: &[&Transition], stories: &[Story]) {
+pub(crate) fn assert_nothing_false(lines: &[&Transition], stories: &[Story]) {
     let expected: HashMap<&Side, &Vec<Step>> =
         stories.iter().map(|(side, steps)| (side, steps)).collect();
     let mut judged = 0;

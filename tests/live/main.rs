@@ -23,6 +23,7 @@
 //! | `cc`, `python3` | `stacks` | gcc, python3 |
 //!
 //! Environment: `TCPSTATE_BIN` (else the binary cargo has built),
+//! `TCPSTATE_FLOOD_SECONDS` (how long overloads last, 10 unless said),
 //! `TCPSTATE_WITNESS`, `TCPSTATE_ZOO` (else compiled from `tests/zoo`),
 //! `TCPSTATE_IN_VM=1` (an emulated machine: deadlines are longer, floods
 //! smaller), `TCPSTATE_FACTS` (a file that gets what was found out of this kernel).
@@ -64,10 +65,12 @@ mod leaks;
 mod loss;
 mod namespaces;
 mod origin;
+mod overload;
 mod ports;
 mod programs;
 mod recording;
 mod requests;
+mod room;
 mod session;
 mod stacks;
 mod timewait;

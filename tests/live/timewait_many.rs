@@ -61,7 +61,7 @@ fn open_and_close(listener: &Listener, remote: SocketAddr) {
 }
 
 /// A number of `/proc/PID/status`, in bytes.
-fn memory(pid: u32) -> u64 {
+pub(crate) fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()

@@ -36,7 +36,7 @@ fn run(column: &mut Column) -> Result<()> {
 }
 
 /// Tests that make so many connections that nothing can be measured beside them.
-const ALONE: [&str; 2] = ["timewait_many", "leaks::cost"];
+const ALONE: [&str; 3] = ["timewait_many", "leaks::cost", "overload"];
 
 /// Runs the tests that `arguments` choose. What failed is run once more, alone,
 /// and told either way, as in the emulated machine (`tests/vm/init`): a CPU that

@@ -37,10 +37,6 @@ use crate::{
     sink::{Format, ReportFormat},
 };
 
-/// Size of the ring buffer when none is asked for: `--ring-size 16M`. It holds
-/// 233,000 transitions, 0.1 s of the most that two cores can produce.
-pub const DEFAULT_RING_BYTES: u32 = 16 << 20;
-
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpstate",
@@ -165,8 +161,16 @@ pub struct Live {
     #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = value::lifetime)]
     pub duration: Option<Duration>,
     /// Size of the ring buffer in bytes (64K, 16M): a power of two
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = value::ring_size)]
-    pub ring_size: u32,
+    ///
+    /// The default depends on CPUs and memory; `tcpstate doctor` says it.
+    #[arg(long, value_name = "BYTES", value_parser = value::ring_size)]
+    pub ring_size: Option<u32>,
+    /// Sockets remembered at the same time (5000, 20K, 1M)
+    ///
+    /// Beyond it new ones are left out and counted. The default depends on the
+    /// memory; `tcpstate doctor` says it.
+    #[arg(long, value_name = "NUMBER", value_parser = value::sockets)]
+    pub max_sockets: Option<usize>,
     /// Rather leave accepting processes unknown than hook their system calls
     ///
     /// The accept system-call tracepoints slow down every system call of the

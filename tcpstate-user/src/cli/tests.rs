@@ -68,7 +68,8 @@ fn a_plain_trace_shows_everything_until_it_is_stopped() {
     assert_eq!(plain.output, Format::Table);
     assert_eq!(plain.watch.color, Color::Auto);
     assert_eq!(plain.watch.live.duration, None);
-    assert_eq!(plain.watch.live.ring_size, 16 << 20);
+    let live = &plain.watch.live;
+    assert_eq!((live.ring_size, live.max_sockets), (None, None));
     assert!(!plain.watch.live.verbose && !plain.watch.live.no_accept_syscalls);
     assert_eq!(plain.resolve().unwrap(), FilterSpec::default());
     assert_eq!(
@@ -205,8 +206,22 @@ fn ring_sizes_are_powers_of_two_in_bytes() {
     ] {
         assert_eq!(
             trace(&format!("--ring-size {text}")).watch.live.ring_size,
-            bytes
+            Some(bytes)
         );
+    }
+}
+
+#[test]
+fn numbers_of_sockets_are_counted_in_tens() {
+    for (text, sockets) in [("5000", 5_000), ("20k", 20_000), ("1M", 1_000_000)] {
+        let live = trace(&format!("--replay f --max-sockets {text}"))
+            .watch
+            .live;
+        assert_eq!(live.max_sockets, Some(sockets));
+    }
+    for wrong in ["0", "0M", "-1", "64KiB", "1.5M", "", "99999999999999999999"] {
+        let text = refused(&format!("trace --max-sockets={wrong}"));
+        assert!(text.contains("such as 5000, 20K or 1M"), "{text}");
     }
 }
 

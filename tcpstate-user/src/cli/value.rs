@@ -176,6 +176,26 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     u32::try_from(bytes).map_err(|_too_big| wrong())
 }
 
+/// 1 and up, in thousands and millions too.
+pub(super) fn sockets(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "" => Some(1),
+        "k" | "K" => Some(1_000),
+        "m" | "M" => Some(1_000_000),
+        _ => None,
+    };
+    let number = number.parse::<usize>().ok();
+    let product = number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    match product {
+        Some(count @ 1..) => Ok(count),
+        _ => Err("expected a number of sockets from 1, such as 5000, 20K or 1M".to_owned()),
+    }
+}
+
 /// `65536`, `64K`, `64KiB`.
 fn size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     attach::{self, SignalReport},
+    capacity::Machine,
     doctor::{Btf, Capability, DoctorReport, Refusal, SignalRow},
 };
 
@@ -23,7 +24,8 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// Everything there is to say about this kernel and this process.
-pub(super) fn examine(ring_bytes: u32) -> DoctorReport {
+pub(super) fn examine(machine: Machine) -> DoctorReport {
+    let limits = machine.limits();
     let capabilities = capabilities();
     let btf = btf();
     let (signals, refusal) = match attach::probe() {
@@ -41,7 +43,10 @@ pub(super) fn examine(ring_bytes: u32) -> DoctorReport {
         capabilities,
         lockdown: lockdown(),
         signals,
-        ring_bytes: u64::from(ring_bytes),
+        ring_bytes: u64::from(limits.ring_bytes),
+        max_sockets: limits.max_sockets as u64,
+        cpus: machine.cpus,
+        memory_bytes: machine.memory_bytes,
         advice,
     }
 }

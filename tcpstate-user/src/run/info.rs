@@ -6,12 +6,13 @@ use tcpstate_common::record::SCHEMA;
 
 use super::begin::Begun;
 use crate::{
+    capacity::Limits,
     session::{NotMeasured, SessionInfo},
     source::clock::clock_offset,
 };
 
 /// Describes a session whose hooks are attached.
-pub(super) fn session_info(begun: &Begun) -> SessionInfo {
+pub(super) fn session_info(begun: &Begun, limits: Limits) -> SessionInfo {
     let session = &begun.session;
     let host = rustix::system::uname();
     let mut not_measured = begun.not_measured();
@@ -34,6 +35,8 @@ pub(super) fn session_info(begun: &Begun) -> SessionInfo {
         hooks: session.report().hooks(),
         not_measured,
         reset_reasons: session.reset_reasons().clone(),
+        ring_bytes: Some(limits.ring_bytes.into()),
+        max_sockets: Some(limits.max_sockets as u64),
     }
 }
 

@@ -10,6 +10,7 @@ mod health;
 mod info;
 mod leaks;
 mod live;
+mod machine;
 mod misses;
 mod pipeline;
 mod ports;
@@ -37,6 +38,7 @@ use self::{
     info::session_info,
     leaks::{Gathered, Graphs, LeaksReport},
     live::Live,
+    machine::limits,
     pipeline::Pipeline,
     view::View,
 };
@@ -61,7 +63,7 @@ const ERROR: u8 = 1;
 const USAGE: u8 = 2;
 /// The kernel or the privilege does not suffice.
 const INSUFFICIENT: u8 = 3;
-/// Finished, but records were lost.
+/// Finished, but records were lost, or there was no room for sockets.
 const LOST: u8 = 4;
 
 /// How soon `explain` notices that what it waits for is over.
@@ -201,7 +203,7 @@ fn leaks(asked: &cli::Leaks) -> Result<u8> {
     };
     let mut session = open(&asked.live, &spec, detail)?;
     let walker = session.take_thread_walker();
-    let info = session_info(&session);
+    let info = session_info(&session, limits(&asked.live));
     let out = io::stdout();
     let color = asked.color.for_output(&out);
     // Whose a socket is, its holders say too: processes are looked at later.
@@ -238,11 +240,15 @@ fn watch(
 ) -> Result<EndInfo> {
     if let Some(path) = &asked.replay {
         let reader = Reader::open(path)?;
-        let pipeline = Pipeline::new(tracker(reader.info()), view(reader.info()));
+        let info = SessionInfo {
+            max_sockets: Some(limits(&asked.live).max_sockets as u64),
+            ..reader.info().clone()
+        };
+        let pipeline = Pipeline::new(tracker(&info), view(&info));
         return replay::replay(reader, pipeline, path);
     }
     let session = open(&asked.live, spec, detail)?;
-    let info = session_info(&session);
+    let info = session_info(&session, limits(&asked.live));
     let pipeline = Pipeline::new(tracker(&info), view(&info));
     run(&asked.live, session, pipeline, None)
 }
@@ -256,7 +262,7 @@ fn record(asked: &cli::Record) -> Result<u8> {
         last_looks: true,
     };
     let session = open(&asked.live, &spec, detail)?;
-    let info = session_info(&session);
+    let info = session_info(&session, limits(&asked.live));
     let pipeline = Pipeline::new(tracker(&info), View::Nothing);
     let tape = file.begin(&info)?;
     let end = run(&asked.live, session, pipeline, Some(tape))?;
@@ -264,7 +270,9 @@ fn record(asked: &cli::Record) -> Result<u8> {
 }
 
 fn tracker(info: &SessionInfo) -> Tracker {
-    Tracker::new(Limits::default(), follows(info))
+    let told = info.max_sockets.and_then(|most| usize::try_from(most).ok());
+    let limits = told.map_or_else(Limits::default, |max_sockets| Limits { max_sockets });
+    Tracker::new(limits, follows(info))
 }
 
 /// What the session's hooks can tell of minisockets and requests.
@@ -281,7 +289,7 @@ fn follows(info: &SessionInfo) -> Follows {
 }
 
 fn doctor(asked: &cli::Doctor) -> Result<u8> {
-    let report = examine::examine(cli::DEFAULT_RING_BYTES);
+    let report = examine::examine(machine::here());
     let text = match asked.output {
         ReportFormat::Table => sink::report::table(&report),
         ReportFormat::Json => sink::report::json(&report),
@@ -305,7 +313,7 @@ fn open(live: &cli::Live, spec: &FilterSpec, detail: Detail) -> Result<Begun> {
     }
     Ok(Begun::open(&Request {
         filter: spec.kernel_filter(),
-        ring_bytes: live.ring_size,
+        ring_bytes: limits(live).ring_bytes,
         accept_by_syscall: !live.no_accept_syscalls,
         hooks: live.hooks,
         capture: detail.capture,
@@ -330,10 +338,11 @@ fn run(
 /// has said it; returns the exit status.
 fn account(end: &EndInfo, said: bool) -> u8 {
     let lost = !end.complete || end.lost.as_ref().is_none_or(|lost| !lost.is_empty());
-    if !said || lost {
+    let incomplete = lost || end.no_room > 0;
+    if !said || incomplete {
         complain(&sink::report::end(end));
     }
-    if lost { LOST } else { 0 }
+    if incomplete { LOST } else { 0 }
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {

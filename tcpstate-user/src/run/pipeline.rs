@@ -211,6 +211,10 @@ impl Pipeline {
         end.undecodable = self.undecodable;
         end.transitions = self.transitions;
         end.connections = self.tracker.counters().connections;
+        // A recording has what there was no room for here.
+        if !matches!(self.view, View::Nothing) {
+            end.no_room = self.tracker.counters().refused;
+        }
         self.view.end(end)
     }
 }

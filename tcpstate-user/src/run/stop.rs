@@ -1,7 +1,16 @@
 //! When a session ends: Ctrl-C, SIGTERM, or its time is over.
+//!
+//! While it waits for a pipe that nobody reads, a session does not see that it
+//! should end: the second signal ends it as if nobody had watched the first.
 
-use std::{io, pin::Pin, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
+use signal_hook::flag;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Sleep, sleep},
@@ -18,6 +27,16 @@ pub(super) struct Stop {
 impl Stop {
     /// Watches the signals from now on.
     pub(super) fn new() -> io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        for kind in [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ] {
+            // In this order: the first signal finds that nobody has asked yet.
+            flag::register_conditional_default(kind.as_raw_value(), Arc::clone(&asked))?;
+            flag::register(kind.as_raw_value(), Arc::clone(&asked))?;
+        }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -46,6 +46,8 @@ fn info() -> SessionInfo {
             reason: "no \u{9b}hook".to_owned(),
         }],
         reset_reasons: BTreeMap::from([(3, "SK_RST_REASON_TCP_ABORT_ON_DATA".to_owned())]),
+        ring_bytes: Some(65536),
+        max_sockets: Some(7),
     }
 }
 
@@ -214,11 +216,11 @@ ts,mono_ns,conn,netns,family,kind,pid,comm,laddr,lport,raddr,rport,old,new,dwell
 
 #[test]
 fn json_lines_are_as_documented() {
-    let expected = r#"{"type":"start","schema":1,"version":"0.1.0","host":"web-1","kernel":"6.1.0-1-amd64","boot_id":"11111111-2222-3333-4444-555555555555","hooks":{"accepted":null,"transition":"raw_tp:x"},"not_measured":[{"signal":"accepted","reason":"no \u009bhook"}]}
+    let expected = r#"{"type":"start","schema":1,"version":"0.1.0","host":"web-1","kernel":"6.1.0-1-amd64","boot_id":"11111111-2222-3333-4444-555555555555","hooks":{"accepted":null,"transition":"raw_tp:x"},"not_measured":[{"signal":"accepted","reason":"no \u009bhook"}],"ring_bytes":65536,"max_sockets":7}
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":4026531840,"family":"ipv4","laddr":"127.0.0.1","lport":8080,"raddr":"127.0.0.1","rport":43210,"old":"ESTABLISHED","new":"CLOSE_WAIT","dwell_ns":60456000000,"dwell":"exact","kind":"socket","pid":1234,"comm":"nginx","cause":"peer_fin"}
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":4026531840,"family":"ipv6","laddr":"2001:db8::1","lport":443,"raddr":"::ffff:192.0.2.1","rport":50000,"old":"ESTABLISHED","new":"CLOSE","dwell_ns":1234567,"dwell":"at_least","kind":"socket","pid":1234,"comm":"nginx","cause":"reset_sent","reset_reason":"tcp_abort_on_data"}
 {"type":"transition","ts":"2025-01-31T23:01:21.123456789Z","mono_ns":81123456789,"conn":"abcdef0-048d15","netns":null,"family":"ipv4","laddr":"0.0.0.0","lport":80,"raddr":null,"rport":null,"old":"CLOSE","new":"LISTEN","dwell_ns":null,"dwell":"unknown","kind":"socket","pid":null,"comm":null,"cause":null}
-{"type":"end","seen":5,"delivered":4,"lost":{"ring_full":1},"undecodable":0,"transitions":3,"connections":2,"complete":true}"#;
+{"type":"end","seen":5,"delivered":4,"lost":{"ring_full":1},"undecodable":0,"transitions":3,"connections":2,"no_room":0,"complete":true}"#;
     let written = lines(Format::Json, &[close_wait(), reset(), bare()]);
     assert_eq!(written.join("\n"), expected);
 }

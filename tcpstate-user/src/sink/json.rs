@@ -29,6 +29,8 @@ struct Start<'a> {
     boot_id: &'a str,
     hooks: &'a BTreeMap<String, Option<String>>,
     not_measured: &'a [NotMeasured],
+    ring_bytes: Option<u64>,
+    max_sockets: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +50,8 @@ pub(super) fn start(info: &SessionInfo, out: &mut Vec<u8>) {
         boot_id: &info.boot_id,
         hooks: &info.hooks,
         not_measured: &info.not_measured,
+        ring_bytes: info.ring_bytes,
+        max_sockets: info.max_sockets,
     };
     object(&line, out);
 }

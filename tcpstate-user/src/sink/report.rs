@@ -65,6 +65,7 @@ pub fn end(info: &EndInfo) -> String {
         connections,
         undecodable,
         lost,
+        no_room,
         ..
     } = info;
     let mut line = format!("{transitions} transitions of {connections} connections");
@@ -86,6 +87,9 @@ pub fn end(info: &EndInfo) -> String {
     if *undecodable > 0 {
         line += &format!("; {undecodable} records could not be decoded");
     }
+    if *no_room > 0 {
+        line += &format!("; no room for {no_room} events of sockets (--max-sockets)");
+    }
     line
 }
 
@@ -104,7 +108,21 @@ fn facts(report: &DoctorReport, out: &mut Vec<u8>) {
     }
     let lockdown = report.lockdown.as_deref().unwrap_or("not told");
     line("lockdown", &[("", lockdown)], out);
-    line("ring buffer", &[("", &size(report.ring_bytes))], out);
+    limits(report, out);
+}
+
+/// The defaults, and what they were made of.
+fn limits(report: &DoctorReport, out: &mut Vec<u8>) {
+    let cpus = match report.cpus {
+        1 => "1 CPU".to_owned(),
+        cpus => format!("{cpus} CPUs"),
+    };
+    let ring = format!("{} for {cpus} (--ring-size)", size(report.ring_bytes));
+    line("ring buffer", &[("", &ring)], out);
+    let memory = report.memory_bytes >> 20;
+    let sockets = report.max_sockets;
+    let sockets = format!("{sockets} at most for {memory} MiB of memory (--max-sockets)");
+    line("sockets", &[("", &sockets)], out);
 }
 
 fn signal(row: &SignalRow, out: &mut Vec<u8>) {
@@ -185,6 +203,9 @@ mod tests {
                 row("accepted", None, "the accepting process"),
             ],
             ring_bytes: 16 << 20,
+            max_sockets: 229_376,
+            cpus: 2,
+            memory_bytes: 2 << 30,
             advice: vec!["Run as root.".to_owned()],
         }
     }
@@ -197,7 +218,8 @@ BTF                   /sys/kernel/btf/vmlinux
 capabilities          CAP_BPF
 not held              CAP_PERFMON
 lockdown              not told
-ring buffer           16 MiB
+ring buffer           16 MiB for 2 CPUs (--ring-size)
+sockets               229376 at most for 2048 MiB of memory (--max-sockets)
 
 SIGNAL                HOOK
 transition            raw_tp inet_sock_set_state
@@ -248,5 +270,8 @@ What to do:
         info.undecodable = 1;
         let lossy = "6 transitions of 2 connections; 3 of 10 records lost: 3 ring_full; 1 records could not be decoded";
         assert_eq!(super::end(&info), lossy);
+        info.no_room = 5;
+        let full = lossy.to_owned() + "; no room for 5 events of sockets (--max-sockets)";
+        assert_eq!(super::end(&info), full);
     }
 }

@@ -25,6 +25,8 @@ const CHILD_NS: u64 = 1_000_000_000;
 /// Requests that seem to end at the same time, if the timers of a flood run out
 /// in one slot of the wheel.
 pub(super) const WAITING: usize = 1 << 16;
+/// Places in the queue of those: so many that making room takes no time.
+pub(super) const QUEUED: usize = 2 * WAITING;
 /// Resets remembered. Beyond that, what ended a request is not known.
 const RESETS: usize = 64;
 /// `SK_RST_REASON_INVALID_SYN`, the same on Linux 6.12 to 7.3: on behalf of a
@@ -154,18 +156,33 @@ impl Requests {
         if self.waiting.len() >= WAITING && !self.waiting.contains_key(&key) {
             return false;
         }
-        self.waiting.insert(key, end);
+        let before = self.waiting.insert(key, end);
         let queue = match end.fate {
             Fate::Child => &mut self.children,
             Fate::Death(..) => &mut self.deaths,
         };
-        queue.push_back((end.at, key));
+        // Those that have been claimed meanwhile are still in the queue: a second
+        // of them, at any rate.
+        if queue.len() >= QUEUED {
+            let waiting = &self.waiting;
+            queue.retain(|(at, key)| waiting.get(key).is_some_and(|end| end.at == *at));
+        }
+        let queued = before.is_some_and(|before| (before.at, before.fate) == (end.at, end.fate));
+        if !queued {
+            queue.push_back((end.at, key));
+        }
         true
     }
 
     /// The next request of which nothing has proved that it lives.
     pub(super) fn death_due(&mut self, now: KtimeNs) -> Option<End> {
         next_due(&mut self.waiting, &mut self.deaths, now, SAME_CALL_NS)
+    }
+
+    /// Places taken in both queues.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.deaths.len() + self.children.len()
     }
 
     /// Forgets the requests whose child has not been seen.

@@ -1,6 +1,6 @@
 //! Very many requests at the same time.
 
-use super::table::WAITING;
+use super::table::{QUEUED, WAITING};
 use crate::{
     decode::{Event, How, KtimeNs, Record, Request, RequestEvent, SockAddr64, SweepPhase},
     track::{Cause, Follows, Limits, Tracker},
@@ -29,6 +29,31 @@ fn expired(number: u32) -> Event {
         by: caller::UNKNOWN,
         what: RequestEvent::Expired,
     })
+}
+
+#[test]
+fn handshakes_that_succeed_at_any_rate_are_remembered_in_so_much_and_no_more() {
+    let follows = Follows {
+        requests: true,
+        ..Follows::default()
+    };
+    let mut tracker = Tracker::new(Limits::default(), follows);
+    let mut out = Vec::new();
+    // All within the second for which a begin is kept for its child. The first
+    // stays for so long, each other one is taken out by the next of its tuple.
+    for number in 0..5 * u32::try_from(WAITING).unwrap() {
+        let Event::Request(died) = expired(number) else {
+            unreachable!()
+        };
+        let both = [RequestEvent::Cloned, RequestEvent::Armed];
+        for &what in &both[..if number == 0 { 1 } else { 2 }] {
+            let event = Event::Request(Request { what, ..died });
+            let at = KtimeNs(3_000_000_000 + u64::from(number));
+            tracker.apply(&Record { at, lost: 0, event }, &mut out);
+        }
+        assert!(tracker.requests.queued() <= QUEUED);
+    }
+    assert_eq!((out.len(), tracker.counters().refused), (0, 0));
 }
 
 #[test]
