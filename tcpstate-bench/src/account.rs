@@ -44,7 +44,9 @@ impl Account {
             Self::Lines(begin) => lines(begin, files),
             Self::Perf => {
                 let mut stats = Command::new("perf");
-                stats.args(["report", "--stats", "-i"]).arg(&files.recording);
+                stats
+                    .args(["report", "--stats", "-i"])
+                    .arg(&files.recording);
                 Ok(perf(&output(stats.stderr(Stdio::null()))?))
             }
         }
@@ -58,7 +60,9 @@ fn read(path: &Path) -> Result<String> {
 
 /// `tcpstate: 20 transitions of 4 connections; 3 of 50 records lost: 3 …`
 fn session(errors: &str) -> Option<Counts> {
-    let line = errors.lines().find(|line| line.contains(" transitions of "))?;
+    let line = errors
+        .lines()
+        .find(|line| line.contains(" transitions of "))?;
     let before = |what: &str| -> Option<u64> {
         let (before, _) = line.split_once(what)?;
         before.rsplit([' ', ';']).next()?.parse().ok()

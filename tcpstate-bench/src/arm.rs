@@ -175,7 +175,8 @@ fn installed(program: &str) -> Option<PathBuf> {
 fn obstacle(name: &str) -> Option<String> {
     let release = rustix::system::uname();
     let headers = format!("/lib/modules/{}/build", release.release().to_string_lossy());
-    let has_headers = Path::new(&headers).exists() || Path::new("/sys/kernel/kheaders.tar.xz").exists();
+    let has_headers =
+        Path::new(&headers).exists() || Path::new("/sys/kernel/kheaders.tar.xz").exists();
     (name.starts_with("bcc") && !has_headers)
         .then(|| "it compiles with the kernel's headers, which are not here".to_owned())
 }

@@ -27,9 +27,15 @@ impl Machine {
             Ok(value.map_or_else(String::new, |(_, value)| value.trim().to_owned()))
         };
         let total = field("/proc/meminfo", "MemTotal")?;
-        let kilobytes = total.split(' ').next().and_then(|word| word.parse::<u64>().ok());
+        let kilobytes = total
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse::<u64>().ok());
         Ok(Self {
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
             cpu: field("/proc/cpuinfo", "model name")?,
             cpus: std::thread::available_parallelism()?.get(),
             memory_bytes: kilobytes.unwrap_or(0) * 1024,

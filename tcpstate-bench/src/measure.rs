@@ -88,7 +88,13 @@ impl Bench {
     }
 
     /// A load of its own, alone or beside a tool.
-    pub(crate) fn sample(&self, arm: Option<&Arm>, load: Load, order: Order, also: Also) -> Result<Sample> {
+    pub(crate) fn sample(
+        &self,
+        arm: Option<&Arm>,
+        load: Load,
+        order: Order,
+        also: Also,
+    ) -> Result<Sample> {
         machine::settle()?;
         let counter = also.count.then(|| Reference::Count.attach()).transpose()?;
         let mut loading = self.load(load)?;
@@ -122,7 +128,11 @@ impl Bench {
 }
 
 /// The load with nothing beside it.
-pub(crate) fn alone(loading: &mut Loading, order: Order, counter: Option<&Attached>) -> Result<Sample> {
+pub(crate) fn alone(
+    loading: &mut Loading,
+    order: Order,
+    counter: Option<&Attached>,
+) -> Result<Sample> {
     let (before, busy) = (read(counter)?, machine::busy_ns()?);
     let load = loading.order(order)?;
     Ok(Sample {

@@ -9,11 +9,12 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that ends by itself.
@@ -39,6 +40,27 @@ pub(crate) struct Usage {
     pub(crate) most_resident: u64,
 }
 
+/// Somebody wants the benchmark to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets Ctrl-C end the benchmark in order: what was started is ended, what was
+/// measured is told.
+pub(crate) fn watch_interrupts() {
+    extern "C" fn note(_signal: libc::c_int) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    let handler = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: a handler may store to an atomic.
+        unsafe { libc::signal(signal, handler) };
+    }
+}
+
+/// Whether it is to end.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Waits until something is there; never longer than [`PATIENCE`].
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
@@ -46,6 +68,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>
         if let Some(found) = look()? {
             return Ok(found);
         }
+        ensure!(!interrupted(), "interrupted");
         if Instant::now() > deadline {
             bail!("waited {PATIENCE:?} for {what}");
         }
@@ -88,8 +111,9 @@ impl Process {
     pub(crate) fn cpu_ns(&self) -> Result<u64> {
         let mut clock: libc::clockid_t = 0;
         // SAFETY: the pointer is to a value of the type it wants.
-        let code =
-            unsafe { libc::clock_getcpuclockid(self.raw()?.as_raw_nonzero().get(), &raw mut clock) };
+        let code = unsafe {
+            libc::clock_getcpuclockid(self.raw()?.as_raw_nonzero().get(), &raw mut clock)
+        };
         if code != 0 {
             return Err(anyhow!("CPU clock of {}: error {code}", self.pid()));
         }
@@ -102,8 +126,8 @@ impl Process {
         Ok(u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec)?)
     }
 
-    /// Waits until it sleeps and has used next to nothing for a while: it has
-    /// nothing more to do. Says when it began to.
+    /// Waits until it has used next to nothing for a while: it has
+    /// nothing more to do.
     pub(crate) fn quiet(&self, what: &str) -> Result<()> {
         /// Of [`LOOK`], and so often in a row. Idle tools use 2 % at most.
         const NOTHING: u64 = 1_500_000;
@@ -117,11 +141,14 @@ impl Process {
         })
     }
 
-    /// Bytes resident now, and of these its own (not those of files).
+    /// Bytes resident now.
     pub(crate) fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/statm", self.pid());
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let pages = text.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
+        let pages = text
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse::<u64>().ok());
         Ok(pages.context(path)? * rustix::param::page_size() as u64)
     }
 
@@ -132,7 +159,9 @@ impl Process {
         for task in fs::read_dir(&directory).with_context(|| directory.clone())? {
             let text = fs::read_to_string(task?.path().join("schedstat"))?;
             let slices = text.split_whitespace().nth(2);
-            sum += slices.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+            sum += slices
+                .and_then(|word| word.parse::<u64>().ok())
+                .unwrap_or(0);
         }
         Ok(sum)
     }
@@ -142,7 +171,9 @@ impl Process {
         let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.pid())) else {
             return false;
         };
-        let targets = entries.flatten().filter_map(|it| fs::read_link(it.path()).ok());
+        let targets = entries
+            .flatten()
+            .filter_map(|it| fs::read_link(it.path()).ok());
         targets.into_iter().any(|target| is_hook(&target))
     }
 
@@ -238,9 +269,15 @@ mod tests {
     #[test]
     fn a_process_is_measured_by_its_clock_and_at_its_end() {
         let mut busy = Command::new("sh");
-        busy.args(["-c", "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; sleep 60"]);
+        busy.args([
+            "-c",
+            "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; sleep 60",
+        ]);
         let process = Process::start(&mut busy).unwrap();
-        wait_for("CPU time", || Ok((process.cpu_ns()? > 1_000_000).then_some(()))).unwrap();
+        wait_for("CPU time", || {
+            Ok((process.cpu_ns()? > 1_000_000).then_some(()))
+        })
+        .unwrap();
         process.quiet("the shell").unwrap();
         let before = process.cpu_ns().unwrap();
         let usage = process.stop().unwrap();

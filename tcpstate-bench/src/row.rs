@@ -112,7 +112,11 @@ impl Row {
             Target::AtLeast(least) => spread.median >= least,
             Target::Never(most) => spread.max <= most,
         };
-        Some(if is_met { Verdict::Pass } else { Verdict::Short })
+        Some(if is_met {
+            Verdict::Pass
+        } else {
+            Verdict::Short
+        })
     }
 }
 

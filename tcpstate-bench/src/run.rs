@@ -1,12 +1,6 @@
 //! The whole run: parts one after the other, and their rows as one report.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Write as _,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{fs::File, io::Write as _, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum as _};
@@ -18,6 +12,7 @@ use crate::{
     machine::Machine,
     measure::Bench,
     parts::{Part, Plan, say},
+    process,
     row::{Row, Verdict},
     sample::{Round, Sample},
 };
@@ -58,10 +53,12 @@ pub(crate) struct Report {
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(crate) fn command(run: &Run) -> Result<()> {
     let began = Instant::now();
+    process::watch_interrupts();
     // Opened before the long run.
-    let json = run.json.as_ref().map(|path| {
-        File::create(path).with_context(|| path.display().to_string())
-    });
+    let json = run
+        .json
+        .as_ref()
+        .map(|path| File::create(path).with_context(|| path.display().to_string()));
     let json = json.transpose()?;
     let plan = Plan {
         bench: Bench::new()?,
@@ -77,7 +74,8 @@ pub(crate) fn command(run: &Run) -> Result<()> {
         ..Report::default()
     };
     for part in Part::value_variants() {
-        if run.only.is_empty() || run.only.contains(part) {
+        let wanted = run.only.is_empty() || run.only.contains(part);
+        if wanted && !process::interrupted() {
             let outcome = part.run(&plan);
             report.rows.extend(outcome.rows);
             report.rounds.extend(outcome.rounds);
@@ -113,21 +111,20 @@ impl Report {
 
     /// How much else the machine did meanwhile.
     pub(crate) fn unrest(&self) -> String {
-        let samples: Vec<_> = self.rounds.iter().flat_map(|round| &round.samples).collect();
-        let disturbed = samples.iter().filter(|sample| is_disturbed(sample)).count();
+        let samples = self.rounds.iter().flat_map(|round| &round.samples);
+        let disturbed: Vec<_> = samples.filter(|sample| is_disturbed(sample)).collect();
         let foreign = match self.machine.foreign_programs {
             0 => String::new(),
             count => format!("; {count} BPF programs of others were loaded"),
         };
-        if disturbed == 0 {
+        let Some(most) = disturbed.iter().map(|sample| percent(sample)).max() else {
             return format!("nothing else was at work{foreign}");
-        }
-        let others: BTreeSet<_> = samples.iter().map(|sample| percent(sample)).collect();
+        };
+        let samples: usize = self.rounds.iter().map(|round| round.samples.len()).sum();
         format!(
-            "DO NOT QUOTE: beside {disturbed} of {} samples something else was at work, \
-             on up to {} % of a CPU{foreign}",
-            samples.len(),
-            others.last().unwrap_or(&0)
+            "DO NOT QUOTE: beside {} of {samples} samples something else was at work, \
+             on up to {most} % of a CPU{foreign}",
+            disturbed.len(),
         )
     }
 }
@@ -165,7 +162,10 @@ mod tests {
         busy.others_ns = 900_000_000;
         report.rounds[0].samples.push(busy);
         let unrest = report.unrest();
-        assert!(unrest.starts_with("DO NOT QUOTE: beside 1 of 2"), "{unrest}");
+        assert!(
+            unrest.starts_with("DO NOT QUOTE: beside 1 of 2"),
+            "{unrest}"
+        );
         assert!(unrest.contains("90 %"), "{unrest}");
     }
 }

@@ -71,14 +71,24 @@ impl Sample {
     /// Transitions delivered for each that happened.
     pub(crate) fn delivered(&self) -> Option<f64> {
         let delivered = self.tool.as_ref()?.delivered?;
-        Some(ratio(delivered, self.happened.unwrap_or(self.load.transitions)))
+        Some(ratio(
+            delivered,
+            self.happened.unwrap_or(self.load.transitions),
+        ))
     }
 
     /// Transitions that happened, were not delivered, and were not said to be lost.
-    /// Never below 0 where the tool may count more than transitions as lost.
+    /// What a tool says of its losses may be about other records too: at least so
+    /// many.
     pub(crate) fn silent(&self) -> Option<u64> {
         let tool = self.tool.as_ref()?;
         Some(self.happened?.saturating_sub(tool.delivered? + tool.lost))
+    }
+
+    /// Transitions delivered that did not happen.
+    pub(crate) fn invented(&self) -> Option<u64> {
+        let tool = self.tool.as_ref()?;
+        Some(tool.delivered?.saturating_sub(self.happened_around?))
     }
 
     /// Nanoseconds for each transition in programs that `which` chooses by name.
@@ -169,7 +179,10 @@ pub(crate) mod tests {
         );
         assert_eq!(round.over_untraced("ours", Sample::together), [2.0]);
         assert_eq!(round.over_untraced("peer", Sample::together), [2.0]);
-        assert_eq!(round.over("ours", "peer", Sample::tool_cpu), Some(1.0 / 3.0));
+        assert_eq!(
+            round.over("ours", "peer", Sample::tool_cpu),
+            Some(1.0 / 3.0)
+        );
         assert!(round.over_untraced("nobody", Sample::together).is_empty());
     }
 
@@ -181,5 +194,8 @@ pub(crate) mod tests {
         assert_eq!(sample.silent(), Some(10));
         sample.tool.as_mut().unwrap().lost = 50;
         assert_eq!(sample.silent(), Some(0));
+        assert_eq!(sample.invented(), None);
+        sample.happened_around = Some(998);
+        assert_eq!(sample.invented(), Some(2));
     }
 }

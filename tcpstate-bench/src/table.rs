@@ -23,7 +23,11 @@ impl fmt::Display for Report {
             crate::load::ratio(machine.memory_bytes, 1_000_000_000),
             machine.kernel
         )?;
-        writeln!(f, "median (least to greatest) of {} rounds; ratios are within a round", self.rounds_of_each)?;
+        writeln!(
+            f,
+            "median (least to greatest) of {} rounds; ratios are within a round",
+            self.rounds_of_each
+        )?;
         writeln!(f, "{}", self.unrest())?;
         let mut heading = (String::new(), String::new());
         for row in &self.rows {
@@ -65,7 +69,10 @@ fn line(row: &Row) -> String {
         Some(Verdict::Short) => "SHORT",
         None => "",
     };
-    format!("    {:WHAT$} {value:VALUE$} {target:TARGET$} {verdict}", row.who)
+    format!(
+        "    {:WHAT$} {value:VALUE$} {target:TARGET$} {verdict}",
+        row.who
+    )
 }
 
 /// What could not be measured, each reason once with all that it keeps from us.
@@ -107,11 +114,11 @@ fn number(unit: Unit, value: f64) -> String {
         (_, 10.0..) => 1,
         (_, 1.0..) => 2,
         (_, 0.1..) => 3,
-        (_, size) if size == 0.0 => 0,
+        (_, 0.0) => 0,
         _ => 4,
     };
     // A percentage that is not all is not 100.
-    if unit == Unit::Percent && value < 100.0 && value >= 99.95 {
+    if unit == Unit::Percent && (99.95..100.0).contains(&value) {
         return format!("{value:.4}");
     }
     format!("{value:.decimals$}")
@@ -135,7 +142,8 @@ mod tests {
     #[test]
     fn a_line_has_the_value_its_range_its_target_and_the_verdict() {
         let rows = vec![
-            Row::new("cost", "CPU", "trace", Unit::Ratio, [1.0, 1.2, 1.4]).should(Target::AtMost(1.25)),
+            Row::new("cost", "CPU", "trace", Unit::Ratio, [1.0, 1.2, 1.4])
+                .should(Target::AtMost(1.25)),
             Row::new("cost", "CPU", "dwell", Unit::Ratio, [1.2]).should(Target::AtMost(1.1)),
             Row::not_measured("cost", "all", "bcc", "no headers"),
         ];

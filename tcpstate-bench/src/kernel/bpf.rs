@@ -143,7 +143,7 @@ pub(super) fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
         info: info.as_mut_ptr().expose_provenance() as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    ProgramInfo::read_from_bytes(&info).map_err(|_| io::ErrorKind::InvalidData.into())
+    ProgramInfo::read_from_bytes(&info).map_err(|_size| io::ErrorKind::InvalidData.into())
 }
 
 fn number(fd: BorrowedFd<'_>) -> u32 {

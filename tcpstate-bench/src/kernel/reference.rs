@@ -28,7 +28,7 @@ pub(crate) struct Attached {
     map: Option<OwnedFd>,
 }
 
-/// BPF_MAP_TYPE_PERCPU_ARRAY and BPF_MAP_TYPE_STACK_TRACE.
+/// `BPF_MAP_TYPE_PERCPU_ARRAY` and `BPF_MAP_TYPE_STACK_TRACE`.
 const COUNTERS: u32 = 6;
 const STACKS: u32 = 7;
 /// `kernel.perf_event_max_stack`, unless somebody has changed it: 127 addresses.
@@ -95,7 +95,7 @@ fn count(map: i32) -> [Instruction; 9] {
 
 /// Puts the stack of the running task into the map; `r1` still is the context.
 fn stack(map: i32) -> [Instruction; 4] {
-    /// BPF_F_USER_STACK and BPF_F_REUSE_STACKID.
+    /// `BPF_F_USER_STACK` and `BPF_F_REUSE_STACKID`.
     const FLAGS: i32 = 1 << 8 | 1 << 10;
     let [low, high] = map_address(2, map);
     [
@@ -106,7 +106,7 @@ fn stack(map: i32) -> [Instruction; 4] {
     ]
 }
 
-/// Loads a map's address (BPF_PSEUDO_MAP_FD) in a register.
+/// Loads a map's address (`BPF_PSEUDO_MAP_FD`) in a register.
 const fn map_address(register: u8, map: i32) -> [Instruction; 2] {
     [
         instruction(0x18, 0x10 | register, 0, map),

@@ -20,10 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{mode::Mode, pace::Order};
-use self::{
-    mode::Peers,
-    pace::Next,
-};
+use self::{mode::Peers, pace::Next};
 
 /// What kind of load.
 #[derive(Clone, Copy, Debug, Args)]

@@ -80,7 +80,8 @@ impl Peers {
         if !matches!(mode, Mode::Refused | Mode::Listen) {
             listen(&socket, 1 << 12)?;
         }
-        let own = SocketAddrV4::try_from(getsockname(&socket)?).map_err(|_| Errno::AFNOSUPPORT)?;
+        let own =
+            SocketAddrV4::try_from(getsockname(&socket)?).map_err(|_other| Errno::AFNOSUPPORT)?;
         Ok(Self {
             mode,
             socket,

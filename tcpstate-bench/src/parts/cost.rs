@@ -50,7 +50,13 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
     }
     for arm in &there {
         let values = over_untraced(rounds, arm, |sample| speed(&sample.load));
-        rows.push(Row::new(PART, "connections/s / untraced", arm, Unit::Ratio, values));
+        rows.push(Row::new(
+            PART,
+            "connections/s / untraced",
+            arm,
+            Unit::Ratio,
+            values,
+        ));
     }
     for arm in &there {
         let values = rounds.iter().filter_map(|round| round.of(arm)?.tool_cpu());
@@ -67,7 +73,8 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
             rows.push(row.should(most.map(Target::AtMost)));
         }
     }
-    for arm in &there {
+    // What matches nothing delivers nothing.
+    for arm in there.iter().filter(|arm| **arm != "nothing") {
         let delivered = rounds
             .iter()
             .filter_map(|round| Some(round.of(arm)?.delivered()? * 100.0));

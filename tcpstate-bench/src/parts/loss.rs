@@ -110,10 +110,16 @@ fn of_arm(setting: &Setting, arm: &str, samples: &[&Sample]) -> Vec<Row> {
     let mut rows = Vec::new();
     if setting.name == FASTEST || setting.rate.is_none() {
         let rates = samples.iter().map(|sample| sample.load.rate() / 1e6);
-        let row = of("transitions reached", Unit::MillionPerSecond, rates.collect());
+        let row = of(
+            "transitions reached",
+            Unit::MillionPerSecond,
+            rates.collect(),
+        );
         rows.push(row.should(reached(setting, arm)));
     }
-    let delivered = samples.iter().filter_map(|it| Some(it.delivered()? * 100.0));
+    let delivered = samples
+        .iter()
+        .filter_map(|it| Some(it.delivered()? * 100.0));
     rows.push(of("delivered", Unit::Percent, delivered.collect()));
     let lost = samples.iter().filter_map(|sample| lost(sample));
     let row = of("lost, told", Unit::Percent, lost.collect());
@@ -122,6 +128,12 @@ fn of_arm(setting: &Setting, arm: &str, samples: &[&Sample]) -> Vec<Row> {
     let silent = samples.iter().filter_map(|it| Some(it.silent()? as f64));
     let row = of("lost, not told", Unit::Count, silent.collect());
     rows.push(row.should(ours.then_some(Target::Never(0.0))));
+    if ours {
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let invented = samples.iter().filter_map(|it| Some(it.invented()? as f64));
+        let row = of("delivered, did not happen", Unit::Count, invented.collect());
+        rows.push(row.should(Target::Never(0.0)));
+    }
     let cpu = samples.iter().filter_map(|sample| sample.tool_cpu());
     rows.push(of("tool's CPU", Unit::SecondsPerMillion, cpu.collect()));
     rows

@@ -30,7 +30,11 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Outcome> {
     let mut taking = Taking::new(Part::Memory, plan);
     let mut rows = Vec::new();
     for sockets in LIVE {
-        let sockets = if plan.quick { sockets.min(4_000) } else { sockets };
+        let sockets = if plan.quick {
+            sockets.min(4_000)
+        } else {
+            sockets
+        };
         match held(plan, sockets) {
             Ok(holders) => {
                 for arm in plan.tools.these(&ARMS) {
@@ -110,19 +114,29 @@ fn replayed(plan: &Plan<'_>) -> Result<Vec<Row>> {
         Row::new(PART, "resident at most", &who, Unit::Megabytes, resident)
             .should(Target::AtMost(200.0)),
         Row::new(PART, "for a socket", &who, Unit::Bytes, bytes),
-        Row::new(PART, "CPU for a record / with 1000 sockets", &who, Unit::Ratio, cost)
-            .should(Target::AtMost(1.5)),
+        Row::new(
+            PART,
+            "CPU for a record / with 1000 sockets",
+            &who,
+            Unit::Ratio,
+            cost,
+        )
+        .should(Target::AtMost(1.5)),
     ])
 }
 
 fn replay(plan: &Plan<'_>, sockets: u64, records: u64) -> Result<Replay> {
     let path = &plan.bench.files().recording;
-    let written = recording::write(path, sockets, records)?;
+    let written = recording::write(path, usize::try_from(sockets)?, records)?;
     let mut command = Command::new(plan.tcpstate);
     command.args(["dwell", "-o", "json", "--replay"]).arg(path);
     command.stdout(File::create(&plan.bench.files().output)?);
     let usage = Process::start(&mut command)?.wait()?;
-    anyhow::ensure!(usage.status == 0, "the replay ended with {:#x}", usage.status);
+    anyhow::ensure!(
+        usage.status == 0,
+        "the replay ended with {:#x}",
+        usage.status
+    );
     std::fs::remove_file(path).context("the recording")?;
     Ok(Replay {
         cpu_ns: usage.cpu_ns,

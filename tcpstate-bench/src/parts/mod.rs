@@ -19,8 +19,9 @@ use crate::{
     arm::{Arm, Tools},
     load::{Load, Mode, Order},
     measure::{Also, Bench},
+    process::interrupted,
     row::Row,
-    sample::{Round, Sample},
+    sample::{Round, Sample, UNTRACED},
 };
 
 /// One of them, in the order in which they run.
@@ -78,7 +79,12 @@ impl Part {
         };
         outcome.unwrap_or_else(|error| Outcome {
             rounds: Vec::new(),
-            rows: vec![Row::not_measured(self.name(), "all", "-", &format!("{error:#}"))],
+            rows: vec![Row::not_measured(
+                self.name(),
+                "all",
+                "-",
+                &format!("{error:#}"),
+            )],
         })
     }
 
@@ -131,18 +137,26 @@ impl<'a> Taking<'a> {
 
     /// Every arm once, each between two untraced runs, in another order each time.
     fn interleaved(&mut self, number: u32, arms: &[&Arm], load: Load, order: Order, also: Also) {
+        let plan = self.plan;
+        let take = |arm| plan.bench.sample(arm, load, order, also);
         let mut samples = Vec::new();
-        let turned = rotated(arms, number as usize);
-        self.keep(&mut samples, "untraced", || self_sample(self.plan, None, load, order, also));
-        for arm in turned {
-            let plan = self.plan;
-            self.keep(&mut samples, arm.name, || self_sample(plan, Some(arm), load, order, also));
-            self.keep(&mut samples, "untraced", || self_sample(plan, None, load, order, also));
+        self.keep(&mut samples, UNTRACED, || take(None));
+        for arm in rotated(arms, number as usize) {
+            self.keep(&mut samples, arm.name, || take(Some(arm)));
+            self.keep(&mut samples, UNTRACED, || take(None));
         }
         self.push("", samples);
     }
 
-    fn keep(&mut self, samples: &mut Vec<Sample>, who: &str, take: impl FnOnce() -> Result<Sample>) {
+    fn keep(
+        &mut self,
+        samples: &mut Vec<Sample>,
+        who: &str,
+        take: impl FnOnce() -> Result<Sample>,
+    ) {
+        if interrupted() {
+            return;
+        }
         match take() {
             Ok(sample) => samples.push(sample),
             Err(error) => self.failed(who, &error),
@@ -157,7 +171,11 @@ impl<'a> Taking<'a> {
     }
 
     fn push(&mut self, setting: &str, samples: Vec<Sample>) {
-        say(format_args!("   {} {setting}: {} samples", self.part, samples.len()));
+        say(format_args!(
+            "   {} {setting}: {} samples",
+            self.part,
+            samples.len()
+        ));
         self.outcome.rounds.push(Round {
             part: self.part.to_owned(),
             setting: setting.to_owned(),
@@ -174,16 +192,6 @@ impl<'a> Taking<'a> {
     }
 }
 
-fn self_sample(
-    plan: &Plan<'_>,
-    arm: Option<&Arm>,
-    load: Load,
-    order: Order,
-    also: Also,
-) -> Result<Sample> {
-    plan.bench.sample(arm, load, order, also)
-}
-
 fn rotated<T: Copy>(items: &[T], by: usize) -> Vec<T> {
     let mut items = items.to_vec();
     let length = items.len().max(1);
@@ -192,7 +200,10 @@ fn rotated<T: Copy>(items: &[T], by: usize) -> Vec<T> {
 }
 
 /// Progress, for a person.
-#[expect(clippy::print_stderr, reason = "progress of the benchmark, for a person")]
+#[expect(
+    clippy::print_stderr,
+    reason = "progress of the benchmark, for a person"
+)]
 pub(crate) fn say(line: impl Display) {
     eprintln!("{line}");
     let _gone = std::io::stderr().flush();

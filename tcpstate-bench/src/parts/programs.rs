@@ -13,7 +13,14 @@ use crate::{
 };
 
 const PART: &str = "programs";
-const ARMS: [&str; 6] = ["trace", "nothing", "dwell", "leaks", "tcpstates", "bpftrace"];
+const ARMS: [&str; 6] = [
+    "trace",
+    "nothing",
+    "dwell",
+    "leaks",
+    "tcpstates",
+    "bpftrace",
+];
 const REFERENCES: [Reference; 3] = [Reference::Empty, Reference::Count, Reference::Stack];
 /// Connections of the runs in which every origin's stack is taken: the burst of
 /// the token bucket of a process is 64.
@@ -63,8 +70,15 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
     let rounds: Vec<_> = rounds.iter().filter(|it| it.setting.is_empty()).collect();
     let there = |arm: &&str| rounds.iter().any(|round| round.of(arm).is_some());
     let mut rows = Vec::new();
-    for who in REFERENCES.map(Reference::name).iter().chain(&ARMS).filter(|arm| there(arm)) {
-        let values = rounds.iter().filter_map(|round| Some(on_transition(round.of(who)?)));
+    for who in REFERENCES
+        .map(Reference::name)
+        .iter()
+        .chain(&ARMS)
+        .filter(|arm| there(arm))
+    {
+        let values = rounds
+            .iter()
+            .filter_map(|round| Some(on_transition(round.of(who)?)));
         let what = "in programs on transitions, for each";
         rows.push(Row::new(PART, what, who, Unit::Nanoseconds, values));
     }
@@ -76,8 +90,13 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
         let row = Row::new(PART, &what, who, Unit::Ratio, values);
         rows.push(row.should(Target::AtMost(*most)));
     }
-    for who in ["trace", "nothing", "dwell", "leaks"].iter().filter(|arm| there(arm)) {
-        let values = rounds.iter().filter_map(|round| Some(round.of(who)?.in_programs(|_| true)));
+    for who in ["trace", "nothing", "dwell", "leaks"]
+        .iter()
+        .filter(|arm| there(arm))
+    {
+        let values = rounds
+            .iter()
+            .filter_map(|round| Some(round.of(who)?.in_programs(|_| true)));
         let what = "in all its programs, for a transition";
         rows.push(Row::new(PART, what, who, Unit::Nanoseconds, values));
     }
@@ -109,7 +128,15 @@ fn on_transition(sample: &Sample) -> f64 {
 /// The programs of ours that are not on transitions, by how their names begin.
 fn is_other(name: &str) -> bool {
     const OTHERS: [&str; 9] = [
-        "tw_", "req_", "reset_", "destroyed", "accepted_", "accept_", "close_", "eof_", "splice_",
+        "tw_",
+        "req_",
+        "reset_",
+        "destroyed",
+        "accepted_",
+        "accept_",
+        "close_",
+        "eof_",
+        "splice_",
     ];
     OTHERS.iter().any(|begin| name.starts_with(begin))
 }
@@ -156,7 +183,11 @@ mod tests {
 
     #[test]
     fn what_is_on_transitions_is_compared_with_the_peer_and_the_rest_is_told_apart() {
-        let ours = [("transition", 90_000), ("transition_agai", 10_000), ("tw_timer_stop", 5_000)];
+        let ours = [
+            ("transition", 90_000),
+            ("transition_agai", 10_000),
+            ("tw_timer_stop", 5_000),
+        ];
         let round = round(
             PART,
             vec![
@@ -175,8 +206,14 @@ mod tests {
         };
         let transitions = "in programs on transitions, for each";
         assert_eq!(median(transitions, "trace"), 100.0);
-        assert_eq!(median("in programs on transitions / tcpstates", "trace"), 1.0 / 18.0);
-        assert_eq!(median("in all its programs, for a transition", "trace"), 105.0);
+        assert_eq!(
+            median("in programs on transitions / tcpstates", "trace"),
+            1.0 / 18.0
+        );
+        assert_eq!(
+            median("in all its programs, for a transition", "trace"),
+            105.0
+        );
         assert_eq!(
             median("in programs on minisockets, for a connection", "trace"),
             50.0

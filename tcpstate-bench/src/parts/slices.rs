@@ -19,7 +19,14 @@ use crate::{
 };
 
 const PART: &str = "slices";
-const ARMS: [&str; 6] = ["trace", "dwell", "leaks", "nothing", "tcpstates", "bpftrace"];
+const ARMS: [&str; 6] = [
+    "trace",
+    "dwell",
+    "leaks",
+    "nothing",
+    "tcpstates",
+    "bpftrace",
+];
 
 pub(super) fn run(plan: &Plan<'_>) -> Result<Outcome> {
     let mut taking = Taking::new(Part::Slices, plan);
@@ -43,7 +50,9 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Outcome> {
         }
         for arm in super::rotated(&arms, number as usize) {
             taking.keep(&mut samples, UNTRACED, || alone(&mut loading, order, None));
-            taking.keep(&mut samples, arm.name, || slice(plan, arm, &mut loading, order));
+            taking.keep(&mut samples, arm.name, || {
+                slice(plan, arm, &mut loading, order)
+            });
         }
         taking.keep(&mut samples, UNTRACED, || alone(&mut loading, order, None));
         taking.push("", samples);

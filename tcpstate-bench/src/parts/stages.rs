@@ -87,12 +87,18 @@ fn stage(directory: &Path) -> Result<Stage> {
         Ok((path, text))
     };
     let (path, text) = read("benchmark.json")?;
-    let benchmark: Benchmark = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let benchmark: Benchmark =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let (path, text) = read("estimates.json")?;
-    let estimates: Estimates = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let estimates: Estimates =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let median = estimates.median;
     let bounds = median.confidence_interval;
-    let each = [median.point_estimate, bounds.lower_bound, bounds.upper_bound];
+    let each = [
+        median.point_estimate,
+        bounds.lower_bound,
+        bounds.upper_bound,
+    ];
     Ok(Stage {
         name: benchmark.full_id,
         each: each.map(|ns| ns / benchmark.throughput.elements),

@@ -25,7 +25,14 @@ use crate::{
 const PART: &str = "start";
 const OURS: [&str; 4] = ["trace", "dwell", "leaks", "ports"];
 const IDLE: [&str; 8] = [
-    "trace", "dwell", "leaks", "ports", "tcpstates", "bcc tcpstates", "bpftrace", "perf record",
+    "trace",
+    "dwell",
+    "leaks",
+    "ports",
+    "tcpstates",
+    "bcc tcpstates",
+    "bpftrace",
+    "perf record",
 ];
 /// Megabytes.
 const MEGA: f64 = 1e6;
@@ -58,7 +65,12 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Outcome> {
     for arm in plan.tools.these(&IDLE) {
         match idle(plan, arm) {
             Ok(idle) => rows.extend(idle_rows(arm.name, &idle)),
-            Err(error) => rows.push(Row::not_measured(PART, "idle", arm.name, &format!("{error:#}"))),
+            Err(error) => rows.push(Row::not_measured(
+                PART,
+                "idle",
+                arm.name,
+                &format!("{error:#}"),
+            )),
         }
     }
     Ok(taking.done(|_| rows))
@@ -96,7 +108,9 @@ fn first(plan: &Plan<'_>) -> Result<First> {
     })?;
     let output = &plan.bench.files().output;
     let mut command = std::process::Command::new(plan.tcpstate);
-    command.args(["trace", "-o", "json"]).stdout(File::create(output)?);
+    command
+        .args(["trace", "-o", "json"])
+        .stdout(File::create(output)?);
     let (began, began_ns) = (Instant::now(), monotonic());
     let process = Process::start(&mut command)?;
     let happened = wait_first(output)?;
