@@ -141,15 +141,12 @@ impl Process {
         })
     }
 
-    /// Bytes resident now.
+    /// Bytes resident now, without the buffers that it shares with the kernel:
+    /// those are maps, or belong to perf.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let path = format!("/proc/{}/statm", self.pid());
+        let path = format!("/proc/{}/smaps", self.pid());
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let pages = text
-            .split(' ')
-            .nth(1)
-            .and_then(|word| word.parse::<u64>().ok());
-        Ok(pages.context(path)? * rustix::param::page_size() as u64)
+        Ok(resident(&text))
     }
 
     /// How often its threads were given a CPU.
@@ -240,6 +237,24 @@ fn micros(time: libc::timeval) -> Result<u64> {
     Ok(u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec)? * 1_000)
 }
 
+/// Mappings begin with a line that has the file's name, if it has one; there is
+/// no structure that tells them apart.
+fn resident(smaps: &str) -> u64 {
+    let (mut sum, mut is_buffer) = (0, false);
+    for line in smaps.lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if !first.ends_with(':') {
+            is_buffer = line.contains("bpf-map") || line.contains("[perf_event]");
+        } else if first == "Rss:" && !is_buffer {
+            let kilobytes = line.split_whitespace().nth(1);
+            sum += kilobytes
+                .and_then(|word| word.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    sum * 1024
+}
+
 fn is_hook(target: &Path) -> bool {
     let name = target.to_string_lossy();
     ["bpf-prog", "bpf_link", "bpf-raw-tracepoint", "[perf_event]"]
@@ -271,7 +286,7 @@ mod tests {
         let mut busy = Command::new("sh");
         busy.args([
             "-c",
-            "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; sleep 60",
+            "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; exec sleep 60",
         ]);
         let process = Process::start(&mut busy).unwrap();
         wait_for("CPU time", || {
@@ -284,6 +299,16 @@ mod tests {
         assert!(usage.cpu_ns >= before / 2, "{usage:?} {before}");
         assert_eq!(usage.status & 0x7f, libc::SIGINT);
         assert!(usage.most_resident > 100_000);
+    }
+
+    #[test]
+    fn buffers_shared_with_the_kernel_are_not_the_processs() {
+        let smaps = "00400000-00401000 r-xp 00000000 fe:00 1   /usr/bin/tool\n\
+            Size:  4 kB\nRss:  8 kB\n\
+            7f00-7f01 rw-s 00000000 00:0f 9   anon_inode:bpf-map\nRss:  16384 kB\n\
+            7f02-7f03 rw-s 00000000 00:0f 9   anon_inode:[perf_event]\nRss:  64 kB\n\
+            7f04-7f05 rw-p 00000000 00:00 0 \nRss:  2 kB\nPss:  1 kB\n";
+        assert_eq!(resident(smaps), 10 * 1024);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A recording of a population: as many sockets as wanted are born, then records
 //! come at random, and nearly all of them live at the end.
 
-use std::{cell::RefCell, collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 use tcpstate::{
@@ -12,23 +12,25 @@ use tcpstate_common::record::SCHEMA;
 
 use crate::population::Population;
 
-/// Writes `records`, at least the births of all `sockets`, and says how many.
-pub(crate) fn write(path: &Path, sockets: usize, records: u64) -> Result<u64> {
+/// Writes the births of all `sockets` and so many records `more`; says how many
+/// that is.
+pub(crate) fn write(path: &Path, sockets: usize, more: u64) -> Result<u64> {
     let info = SessionInfo {
         schema: SCHEMA,
         ..SessionInfo::default()
     };
     let mut writer = Output::create(path)?.begin(&info)?;
     // The writer remembers an error itself, and tells it once.
-    let failed = RefCell::new(Ok(()));
-    let put = |record: &[u8]| {
+    let mut failed = Ok(());
+    let mut put = |record: &[u8]| {
         if let Err(error) = writer.push(record) {
-            *failed.borrow_mut() = Err(error);
+            failed = Err(error);
         }
     };
     let mut population = Population::new(sockets);
-    let written = write_all(&mut population, records, put);
-    failed.into_inner()?;
+    let written = population.be_born(&mut put) + more;
+    population.live(more, &mut put);
+    failed?;
     writer.finish(&EndInfo {
         seen: Some(written),
         delivered: Some(written),
@@ -37,13 +39,6 @@ pub(crate) fn write(path: &Path, sockets: usize, records: u64) -> Result<u64> {
         ..EndInfo::default()
     })?;
     Ok(written)
-}
-
-fn write_all(population: &mut Population, records: u64, mut put: impl FnMut(&[u8])) -> u64 {
-    let born = population.be_born(&mut put);
-    let more = records.saturating_sub(born);
-    population.live(more, &mut put);
-    born + more
 }
 
 #[cfg(test)]
@@ -58,8 +53,8 @@ mod tests {
     fn what_is_written_is_a_recording_of_that_many_records() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
-        assert_eq!(write(&path, 100, 10).unwrap(), 200);
-        assert_eq!(write(&path, 100, 1_000).unwrap(), 1_000);
+        assert_eq!(write(&path, 100, 0).unwrap(), 200);
+        assert_eq!(write(&path, 100, 800).unwrap(), 1_000);
         let mut reader = Reader::open(&path).unwrap();
         let mut count = 0;
         while let Some(bytes) = reader.next_records() {

@@ -68,13 +68,13 @@ impl Sample {
         Some(ratio(tool.cpu_ns, self.load.transitions) / 1e3)
     }
 
-    /// Transitions delivered for each that happened.
+    /// Transitions delivered for each that happened. The tool may have seen some
+    /// that happened just before or after the load.
     pub(crate) fn delivered(&self) -> Option<f64> {
         let delivered = self.tool.as_ref()?.delivered?;
-        Some(ratio(
-            delivered,
-            self.happened.unwrap_or(self.load.transitions),
-        ))
+        let during = self.happened.unwrap_or(self.load.transitions);
+        let around = self.happened_around.unwrap_or(during);
+        Some(ratio(delivered, during.max(around.min(delivered))))
     }
 
     /// Transitions that happened, were not delivered, and were not said to be lost.
@@ -179,11 +179,20 @@ pub(crate) mod tests {
         );
         assert_eq!(round.over_untraced("ours", Sample::together), [2.0]);
         assert_eq!(round.over_untraced("peer", Sample::together), [2.0]);
-        assert_eq!(
-            round.over("ours", "peer", Sample::tool_cpu),
-            Some(1.0 / 3.0)
-        );
+        let over = round.over("ours", "peer", Sample::tool_cpu).unwrap();
+        assert!((over - 1.0 / 3.0).abs() < 1e-9, "{over}");
         assert!(round.over_untraced("nobody", Sample::together).is_empty());
+    }
+
+    #[test]
+    fn events_around_the_load_may_be_delivered_and_none_that_did_not_happen() {
+        let mut sample = sample("ours", 1, Some(1));
+        (sample.happened, sample.happened_around) = (Some(990), Some(1_005));
+        assert_eq!(sample.delivered(), Some(1.0));
+        sample.happened_around = Some(999);
+        assert!(sample.delivered() > Some(1.0));
+        sample.happened = Some(2_000);
+        assert_eq!(sample.delivered(), Some(0.5));
     }
 
     #[test]

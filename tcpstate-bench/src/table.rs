@@ -29,24 +29,35 @@ impl fmt::Display for Report {
             self.rounds_of_each
         )?;
         writeln!(f, "{}", self.unrest())?;
-        let mut heading = (String::new(), String::new());
-        for row in &self.rows {
-            if matches!(row.value, Value::NotMeasured(_)) {
-                continue;
+        let is_measured = |row: &&Row| matches!(row.value, Value::Measured(_));
+        let measured: Vec<_> = self.rows.iter().filter(is_measured).collect();
+        let mut part = "";
+        for together in grouped(&measured) {
+            if together[0].part != part {
+                part = &together[0].part;
+                writeln!(f, "\n{part}")?;
             }
-            let own = (row.part.clone(), row.what.clone());
-            if own.0 != heading.0 {
-                writeln!(f, "\n{}", own.0)?;
+            writeln!(f, "  {}{}", together[0].what, unit(together[0].unit))?;
+            for row in together {
+                writeln!(f, "{}", line(row).trim_end())?;
             }
-            if own != heading {
-                writeln!(f, "  {}{}", own.1, unit(row.unit))?;
-                heading = own;
-            }
-            writeln!(f, "{}", line(row).trim_end())?;
         }
         absent(&self.rows, f)?;
         write!(f, "\n{}", self.verdicts())
     }
+}
+
+/// Rows of one thing together, in the order in which things first came.
+fn grouped<'a>(rows: &[&'a Row]) -> Vec<Vec<&'a Row>> {
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
+    for row in rows {
+        let same = |group: &&mut Vec<&Row>| group[0].part == row.part && group[0].what == row.what;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
 }
 
 fn line(row: &Row) -> String {
@@ -146,6 +157,8 @@ mod tests {
                 .should(Target::AtMost(1.25)),
             Row::new("cost", "CPU", "dwell", Unit::Ratio, [1.2]).should(Target::AtMost(1.1)),
             Row::not_measured("cost", "all", "bcc", "no headers"),
+            Row::new("cost", "speed", "trace", Unit::Ratio, [0.9]),
+            Row::new("cost", "CPU", "record", Unit::Ratio, [1.1]),
         ];
         let text = report(rows).to_string();
         let lines: Vec<_> = text
@@ -161,6 +174,8 @@ mod tests {
         ] {
             assert!(lines.iter().any(|it| it == line), "{line}: {text}");
         }
+        let at = |line: &str| lines.iter().position(|it| it == line);
+        assert!(at("record 1.10") < at("speed"), "{text}");
     }
 
     #[test]

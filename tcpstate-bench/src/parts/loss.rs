@@ -11,7 +11,7 @@ use crate::{
     load::{Load, Mode, Order},
     measure::Also,
     row::{Row, Target, Unit},
-    sample::{Round, Sample},
+    sample::{Round, Sample, UNTRACED},
 };
 
 const PART: &str = "loss";
@@ -27,60 +27,87 @@ struct Setting {
     mode: Mode,
     /// Connections in a second; none is full speed.
     rate: Option<f64>,
+    /// Connections that stay meanwhile.
+    hold: u32,
+    /// Whether every tool is run, or `trace` only.
+    all: bool,
 }
 
-const fn fin(name: &'static str, rate: Option<f64>) -> Setting {
-    let mode = Mode::ClientFin;
-    Setting { name, mode, rate }
+const fn all(name: &'static str, mode: Mode, rate: Option<f64>) -> Setting {
+    Setting {
+        name,
+        mode,
+        rate,
+        hold: 0,
+        all: true,
+    }
+}
+
+/// At full speed.
+const fn trace_only(name: &'static str, mode: Mode, hold: u32) -> Setting {
+    Setting {
+        name,
+        mode,
+        rate: None,
+        hold,
+        all: false,
+    }
 }
 
 const SLOW: &str = "1,000 conn/s";
 const FASTEST: &str = "two CPUs' most";
-const SETTINGS: [Setting; 6] = [
-    fin(SLOW, Some(1_000.0)),
-    fin("5,000 conn/s", Some(5_000.0)),
-    fin("20,000 conn/s", Some(20_000.0)),
-    fin("50,000 conn/s", Some(50_000.0)),
-    fin("FIN, full speed", None),
-    Setting {
-        name: FASTEST,
-        mode: Mode::Listen,
-        rate: None,
-    },
+const SETTINGS: [Setting; 11] = [
+    all(SLOW, Mode::ClientFin, Some(1_000.0)),
+    all("5,000 conn/s", Mode::ClientFin, Some(5_000.0)),
+    all("20,000 conn/s", Mode::ClientFin, Some(20_000.0)),
+    all("50,000 conn/s", Mode::ClientFin, Some(50_000.0)),
+    all("full speed", Mode::ClientFin, None),
+    trace_only("full speed, 10,000 beside", Mode::ClientFin, 10_000),
+    trace_only("server closes first", Mode::ServerFin, 0),
+    trace_only("client aborts", Mode::ClientReset, 0),
+    trace_only("server aborts", Mode::ServerReset, 0),
+    trace_only("refused", Mode::Refused, 0),
+    all(FASTEST, Mode::Listen, None),
 ];
 
 pub(super) fn run(plan: &Plan<'_>) -> Result<Outcome> {
     let mut taking = Taking::new(Part::Loss, plan);
-    let arms: Vec<_> = OURS.iter().chain(&PEERS).copied().collect();
-    let arms = plan.tools.these(&arms);
-    let also = Also {
-        count: true,
-        programs: false,
-    };
     for number in 0..plan.rounds.min(MOST) {
         for setting in SETTINGS {
-            let order = Order {
-                count: u64::MAX,
-                seconds: if plan.quick { 0.3 } else { 1.5 },
-                rate: setting.rate,
-            };
-            let load = Load {
-                threads: 2,
-                ..load(setting.mode, 2)
-            };
-            let mut samples = Vec::new();
-            taking.keep(&mut samples, "untraced", || {
-                plan.bench.sample(None, load, order, also)
-            });
-            for arm in super::rotated(&arms, number as usize) {
-                taking.keep(&mut samples, arm.name, || {
-                    plan.bench.sample(Some(arm), load, order, also)
-                });
-            }
+            let samples = under(&setting, number, &mut taking);
             taking.push(setting.name, samples);
         }
     }
     Ok(taking.done(rows))
+}
+
+/// The load alone, then beside each tool.
+fn under(setting: &Setting, number: u32, taking: &mut Taking<'_>) -> Vec<Sample> {
+    let plan = taking.plan;
+    let names: Vec<_> = match setting.all {
+        true => OURS.iter().chain(&PEERS).copied().collect(),
+        false => vec!["trace"],
+    };
+    let order = Order {
+        count: u64::MAX,
+        seconds: if plan.quick { 0.3 } else { 1.5 },
+        rate: setting.rate,
+    };
+    let load = Load {
+        hold: setting.hold,
+        ..load(setting.mode, 2)
+    };
+    let also = Also {
+        count: true,
+        programs: false,
+    };
+    let take = |arm| plan.bench.sample(arm, load, order, also);
+    let mut samples = Vec::new();
+    taking.keep(&mut samples, UNTRACED, || take(None));
+    for arm in super::rotated(&plan.tools.these(&names), number as usize) {
+        taking.keep(&mut samples, arm.name, || take(Some(arm)));
+    }
+    samples
 }
 
 fn rows(rounds: &[Round]) -> Vec<Row> {
