@@ -32,7 +32,8 @@ pub(crate) enum Account {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) delivered: Option<u64>,
-    pub(crate) lost: u64,
+    /// None: it says that it has lost something, and not how much.
+    pub(crate) lost: Option<u64>,
 }
 
 impl Account {
@@ -73,7 +74,7 @@ fn session(errors: &str) -> Option<Counts> {
     });
     Some(Counts {
         delivered: Some(before(" transitions of ")?),
-        lost: lost.unwrap_or(0),
+        lost: Some(lost.unwrap_or(0)),
     })
 }
 
@@ -90,27 +91,27 @@ fn end_line(path: &Path) -> Result<Counts> {
     let end: EndInfo = serde_json::from_str(line).with_context(|| format!("no end: {line}"))?;
     Ok(Counts {
         delivered: Some(end.transitions),
-        lost: end.lost.unwrap_or_default().values().sum(),
+        lost: end.lost.map(|lost| lost.values().sum()),
     })
 }
 
 fn lines(begin: &str, files: &Files) -> Result<Counts> {
-    let mut counts = Counts {
-        delivered: Some(0),
-        lost: 0,
-    };
+    let (mut delivered, mut told) = (0, 0);
     for path in [&files.output, &files.errors] {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         for line in BufReader::with_capacity(1 << 18, file).split(b'\n') {
             let line = line?;
             if line.starts_with(begin.as_bytes()) {
-                *counts.delivered.get_or_insert(0) += 1;
+                delivered += 1;
             } else {
-                counts.lost += lost(&String::from_utf8_lossy(&line));
+                told += lost(&String::from_utf8_lossy(&line));
             }
         }
     }
-    Ok(counts)
+    Ok(Counts {
+        delivered: Some(delivered),
+        lost: Some(told),
+    })
 }
 
 /// `lost 5 events on CPU #0!`, `Lost 5 events`, `Possibly lost 5 samples`
@@ -130,11 +131,11 @@ fn perf(stats: &str) -> Counts {
         });
         line?.split_whitespace().next()?.parse().ok()
     };
+    // Each of these says how many were lost; the statistics have only how often.
+    let losses = of("LOST").unwrap_or(0) + of("LOST_SAMPLES").unwrap_or(0);
     Counts {
         delivered: Some(of("SAMPLE").unwrap_or(0)),
-        // Of a LOST event the statistics have how many there were, not how much
-        // each says: at least one each.
-        lost: of("LOST").unwrap_or(0) + of("LOST_SAMPLES").unwrap_or(0),
+        lost: (losses == 0).then_some(0),
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
     fn our_line_says_what_came_and_what_was_lost() {
         let counts = |delivered, lost| Counts {
             delivered: Some(delivered),
-            lost,
+            lost: Some(lost),
         };
         assert_eq!(
             session("tcpstate: 20 transitions of 4 connections, nothing lost\n"),
@@ -165,9 +166,16 @@ mod tests {
         assert_eq!(lost("Lost 17 events"), 17);
         assert_eq!(lost("Possibly lost 3 samples"), 3);
         assert_eq!(lost("ffff 1 lost CLOSE"), 0);
-        let stats = "  TOTAL events:  26\n  SAMPLE events:   20  (76.9%)\n LOST events: 2 ( 1%)";
-        let perf = perf(stats);
-        assert_eq!((perf.delivered, perf.lost), (Some(20), 2));
+        let stats = "  TOTAL events:  26\n  SAMPLE events:   20  (76.9%)\n";
+        let of = |stats| {
+            let counts = perf(stats);
+            (counts.delivered, counts.lost)
+        };
+        assert_eq!(of(stats), (Some(20), Some(0)));
+        assert_eq!(
+            of(&format!("{stats} LOST events: 2 ( 1%)")),
+            (Some(20), None)
+        );
     }
 
     #[test]
@@ -177,6 +185,6 @@ mod tests {
         let end = r#"{"type":"end","seen":9,"delivered":7,"lost":{"ring_full":2},"undecodable":0,"transitions":6,"connections":1,"complete":true}"#;
         std::fs::write(&path, format!("{{}}\n{end}\n")).unwrap();
         let counts = end_line(&path).unwrap();
-        assert_eq!((counts.delivered, counts.lost), (Some(6), 2));
+        assert_eq!((counts.delivered, counts.lost), (Some(6), Some(2)));
     }
 }

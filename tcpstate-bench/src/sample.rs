@@ -42,8 +42,8 @@ pub(crate) struct Tool {
     pub(crate) most_resident: u64,
     /// Transitions in its output; none where its output has no single ones.
     pub(crate) delivered: Option<u64>,
-    /// Events that it says it has lost.
-    pub(crate) lost: u64,
+    /// Events that it says it has lost, if it says how many.
+    pub(crate) lost: Option<u64>,
 }
 
 /// Samples taken one after the other.
@@ -82,7 +82,7 @@ impl Sample {
     /// many.
     pub(crate) fn silent(&self) -> Option<u64> {
         let tool = self.tool.as_ref()?;
-        Some(self.happened?.saturating_sub(tool.delivered? + tool.lost))
+        Some(self.happened?.saturating_sub(tool.delivered? + tool.lost?))
     }
 
     /// Transitions delivered that did not happen.
@@ -152,6 +152,7 @@ pub(crate) mod tests {
             tool: tool_ns.map(|cpu_ns| Tool {
                 cpu_ns,
                 delivered: Some(1_000),
+                lost: Some(0),
                 ..Tool::default()
             }),
             ..Sample::default()
@@ -201,7 +202,7 @@ pub(crate) mod tests {
         assert_eq!(sample.silent(), None);
         sample.happened = Some(1_010);
         assert_eq!(sample.silent(), Some(10));
-        sample.tool.as_mut().unwrap().lost = 50;
+        sample.tool.as_mut().unwrap().lost = Some(50);
         assert_eq!(sample.silent(), Some(0));
         assert_eq!(sample.invented(), None);
         sample.happened_around = Some(998);

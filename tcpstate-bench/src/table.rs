@@ -25,7 +25,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "median (least to greatest) of {} rounds; ratios are within a round",
+            "median (least to greatest) of up to {} rounds; ratios are within a round",
             self.rounds_of_each
         )?;
         writeln!(f, "{}", self.unrest())?;

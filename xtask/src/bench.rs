@@ -4,9 +4,9 @@
 //! judges. It knows no measurement but that of the stages, which needs cargo and
 //! no privilege.
 
-use std::path::PathBuf;
+use std::{os::unix::process::CommandExt as _, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::{
@@ -68,7 +68,8 @@ pub(crate) fn command(asked: &Bench) -> Result<()> {
     if let Some(path) = &asked.json {
         bench.arg("--json").arg(path);
     }
-    exec(&mut bench)
+    // It takes over the terminal and the signals: Ctrl-C ends it in order.
+    Err(bench.exec()).with_context(|| format!("cannot start {bench:?}"))
 }
 
 /// A peer that cannot be had is missing in the table, with the reason; the rest

@@ -10,7 +10,7 @@ use super::{Outcome, Part, Plan, Taking, load};
 use crate::{
     load::{Load, Mode, Order},
     measure::Also,
-    row::{Row, Target, Unit},
+    row::{Row, Target, Unit, Value},
     sample::{Round, Sample, UNTRACED},
 };
 
@@ -163,6 +163,8 @@ fn of_arm(setting: &Setting, arm: &str, samples: &[&Sample]) -> Vec<Row> {
     }
     let cpu = samples.iter().filter_map(|sample| sample.tool_cpu());
     rows.push(of("tool's CPU", Unit::SecondsPerMillion, cpu.collect()));
+    // perf says that it has lost something, and not how much.
+    rows.retain(|row| ours || matches!(row.value, Value::Measured(_)));
     rows
 }
 
@@ -190,7 +192,7 @@ fn reached(setting: &Setting, arm: &str) -> Option<Target> {
 
 fn lost(sample: &Sample) -> Option<f64> {
     let happened = sample.happened.unwrap_or(sample.load.transitions);
-    Some(crate::load::ratio(sample.tool.as_ref()?.lost, happened) * 100.0)
+    Some(crate::load::ratio(sample.tool.as_ref()?.lost?, happened) * 100.0)
 }
 
 #[cfg(test)]
@@ -205,7 +207,7 @@ mod tests {
     fn a_loss_of_ours_is_short_whether_it_is_told_or_not() {
         let mut told = sample("trace", 1, Some(1));
         told.happened = Some(1_010);
-        told.tool.as_mut().unwrap().lost = 10;
+        told.tool.as_mut().unwrap().lost = Some(10);
         let mut not_told = sample("dwell", 1, Some(1));
         not_told.happened = Some(1_010);
         let mut round = round(PART, vec![told, not_told]);

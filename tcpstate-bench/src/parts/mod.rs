@@ -172,7 +172,7 @@ impl<'a> Taking<'a> {
 
     fn push(&mut self, setting: &str, samples: Vec<Sample>) {
         say(format_args!(
-            "   {} {setting}: {} samples",
+            "   {} {setting} ({} samples)",
             self.part,
             samples.len()
         ));

@@ -107,6 +107,13 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
     let what = "in programs on minisockets, for a connection";
     let row = Row::new(PART, what, "trace", Unit::Nanoseconds, values);
     rows.push(row.should(Target::AtMost(600.0)));
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let values = rounds
+        .iter()
+        .filter_map(|round| Some(unaccounted(round.of("trace")?)? as f64));
+    let what = "its program's runs, neither delivered nor told lost";
+    let row = Row::new(PART, what, "trace", Unit::Count, values);
+    rows.push(row.should(Target::Never(0.0)));
     let values = few.iter().filter_map(|round| origin(round));
     let what = "an origin's stack / bpf_get_stackid";
     let row = Row::new(PART, what, "leaks", Unit::Ratio, values);
@@ -139,6 +146,14 @@ fn is_other(name: &str) -> bool {
         "splice_",
     ];
     OTHERS.iter().any(|begin| name.starts_with(begin))
+}
+
+/// Of the runs of `transition`. What it says of its losses may be about other
+/// records too: at least so many.
+fn unaccounted(sample: &Sample) -> Option<u64> {
+    let runs = sample.programs.iter().find(|it| it.name == "transition")?;
+    let tool = sample.tool.as_ref()?;
+    Some(runs.count.saturating_sub(tool.delivered? + tool.lost?))
 }
 
 fn is_minisocket(name: &str) -> bool {
@@ -214,6 +229,8 @@ mod tests {
             median("in all its programs, for a transition", "trace"),
             105.0
         );
+        let runs = "its program's runs, neither delivered nor told lost";
+        assert_eq!(median(runs, "trace"), 0.0);
         assert_eq!(
             median("in programs on minisockets, for a connection", "trace"),
             50.0
