@@ -10,7 +10,7 @@ mod population;
 
 use std::{cell::RefCell, hint::black_box, io, time::Duration};
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use population::Population;
 use tcpstate::{
     decode::{decode, records},
@@ -136,12 +136,15 @@ fn writing(criterion: &mut Criterion) {
     }
 }
 
-criterion_group! {
-    name = stages;
-    config = Criterion::default()
+fn main() {
+    let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(4))
-        .sample_size(20);
-    targets = decoding, tracking, folding, writing
+        .sample_size(20)
+        .configure_from_args();
+    decoding(&mut criterion);
+    tracking(&mut criterion);
+    folding(&mut criterion);
+    writing(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(stages);

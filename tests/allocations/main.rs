@@ -57,7 +57,8 @@ fn asked(work: impl FnOnce()) -> u64 {
 fn take(bytes: &[u8], tracker: &mut Tracker, changes: &mut Vec<Change>) -> usize {
     let mut count = 0;
     for record in records(bytes) {
-        let record = decode(record.unwrap()).unwrap();
+        let record = record.and_then(decode);
+        let record = record.unwrap_or_else(|error| panic!("{error}"));
         tracker.apply(&record, changes);
         count += changes.len();
         changes.clear();
