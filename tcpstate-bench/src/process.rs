@@ -126,8 +126,8 @@ impl Process {
         Ok(u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec)?)
     }
 
-    /// Waits until it has used next to nothing for a while: it has
-    /// nothing more to do.
+    /// Waits until it sleeps and has used next to nothing for a while: it has
+    /// nothing more to do. What waits for a CPU has used nothing either.
     pub(crate) fn quiet(&self, what: &str) -> Result<()> {
         /// Of [`LOOK`], and so often in a row. Idle tools use 2 % at most.
         const NOTHING: u64 = 1_500_000;
@@ -135,7 +135,8 @@ impl Process {
         let (mut before, mut times) = (self.cpu_ns()?, 0);
         wait_for(&format!("{what} to be quiet"), || {
             let now = self.cpu_ns()?;
-            times = if now - before < NOTHING { times + 1 } else { 0 };
+            let is_quiet = now - before < NOTHING && self.is_asleep()?;
+            times = if is_quiet { times + 1 } else { 0 };
             before = now;
             Ok((times >= TIMES).then_some(()))
         })
@@ -147,6 +148,19 @@ impl Process {
         let path = format!("/proc/{}/smaps", self.pid());
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
         Ok(resident(&text))
+    }
+
+    /// Whether none of its threads runs or waits for a CPU or a disk.
+    fn is_asleep(&self) -> Result<bool> {
+        let directory = format!("/proc/{}/task", self.pid());
+        for task in fs::read_dir(&directory).with_context(|| directory.clone())? {
+            // A thread may have ended meanwhile.
+            let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+            if matches!(state(&stat), Some('R' | 'D')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How often its threads were given a CPU.
@@ -237,6 +251,12 @@ fn micros(time: libc::timeval) -> Result<u64> {
     Ok(u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec)? * 1_000)
 }
 
+/// Behind the name, which is in brackets and may have brackets and spaces itself.
+fn state(stat: &str) -> Option<char> {
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.trim_start().chars().next()
+}
+
 /// Mappings begin with a line that has the file's name, if it has one; there is
 /// no structure that tells them apart.
 fn resident(smaps: &str) -> u64 {
@@ -299,6 +319,12 @@ mod tests {
         assert!(usage.cpu_ns >= before / 2, "{usage:?} {before}");
         assert_eq!(usage.status & 0x7f, libc::SIGINT);
         assert!(usage.most_resident > 100_000);
+    }
+
+    #[test]
+    fn the_state_stands_behind_any_name() {
+        assert_eq!(state("12 (a ) R (b) S 1 12"), Some('S'));
+        assert_eq!(state(""), None);
     }
 
     #[test]
