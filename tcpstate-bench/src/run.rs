@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _, path::PathBuf, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum as _};
 use serde::Serialize;
 
@@ -91,6 +91,7 @@ pub(crate) fn command(run: &Run) -> Result<()> {
     }
     println!("{report}");
     say(format_args!("{:.0} s", report.seconds));
+    ensure!(!process::interrupted(), "interrupted: this is not all");
     Ok(())
 }
 
