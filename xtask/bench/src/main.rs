@@ -10,7 +10,7 @@ mod load;
 mod machine;
 mod measure;
 mod parts;
-#[path = "../../tests/population.rs"]
+#[path = "../../../tests/population.rs"]
 #[expect(unreachable_pub, reason = "shared with the benchmark of the stages")]
 mod population;
 mod process;
