@@ -3,6 +3,7 @@
 //! One file per command. Does not depend on tcpstate itself, so that a fresh
 //! machine can compile it before it has a compiler for the BPF target.
 
+mod bench;
 mod build;
 mod cargo;
 mod exec;
@@ -46,6 +47,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// What tcpstate and its peers cost this machine
+    Bench(bench::Bench),
     /// Fetch the newest builds of the kernels that the tests run on
     Kernels,
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run::command(&arguments),
         Task::Test => return test::command(),
         Task::Vm { kernel, arguments } => vm::command(&kernel, &arguments),
+        Task::Bench(asked) => bench::command(&asked),
         Task::Kernels => kernels::command(),
     };
     match done {

@@ -57,6 +57,14 @@ pub(crate) const TEST: &[Program] = &[
     here("xz", "xz-utils"),
 ];
 
+/// What the benchmark compares with; bcc's tool runs only where the kernel's
+/// headers are, which is found out then.
+pub(crate) const PEERS: &[Program] = &[
+    here("tcpstates", "libbpf-tools"),
+    here("bpftrace", "bpftrace"),
+    here("perf", "linux-perf"),
+];
+
 /// The programs of `table` that this machine lacks.
 pub(crate) fn missing(table: &'static [Program]) -> Vec<&'static Program> {
     table
