@@ -28,6 +28,7 @@ fn follows() -> Follows {
         begins: true,
         ends: true,
         requests: false,
+        looks: true,
     }
 }
 

@@ -80,6 +80,7 @@ fn decoding_and_tracking_allocate_nothing_once_the_tables_have_grown() {
         begins: true,
         ends: true,
         requests: false,
+        looks: false,
     };
     let mut tracker = Tracker::new(Limits::default(), follows);
     let mut changes = Vec::with_capacity(64);
