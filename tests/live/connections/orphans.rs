@@ -67,12 +67,16 @@ fn an_orphan_too_many_is_reset_and_told_so() {
     let _alone = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
     let inside = Netns::new();
     let watching = Connections::inside(&inside);
-    let (expected, _deaf) = inside.enter(|| {
+    let (listener, _before) = inside.enter(|| {
         let listener = Listener::on("127.0.0.1:0");
         let before = orphan(&listener);
-        let lowered = Lowered::to("0");
-        // The kernel counts them anew every 100 ms.
-        sleep(Duration::from_millis(200));
+        (listener, before)
+    });
+    // Only the first network namespace has the file.
+    let lowered = Lowered::to("0");
+    // The kernel counts them anew every 100 ms.
+    sleep(Duration::from_millis(200));
+    let (expected, _deaf) = inside.enter(|| {
         let (client, server) = listener.pair();
         // Else the FIN is acknowledged before the orphans are counted, and a
         // minisocket is none.
@@ -80,7 +84,6 @@ fn an_orphan_too_many_is_reset_and_told_so() {
         let (expected, side) = (Expected::client(&client), client.side);
         let closed = client.close();
         let gone = closed.until(wait_gone(&side));
-        drop(lowered);
         let expected = expected
             .then([
                 step("ESTABLISHED", "FIN_WAIT1", None, closed),
@@ -88,7 +91,8 @@ fn an_orphan_too_many_is_reset_and_told_so() {
             ])
             .active("reset_sent", own("close"))
             .because("orphan_limit");
-        (expected, (before, server))
+        (expected, server)
     });
+    drop(lowered);
     watching.judge(&[expected]);
 }
