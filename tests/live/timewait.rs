@@ -189,12 +189,17 @@ pub(crate) fn judge(runs: &Runs, cases: &[Case]) {
                     let known: &mut Option<_> = facts.entry((case.cause, family)).or_default();
                     *known = known.or(limit);
                 }
-                Err(why) => wrong.push(format!(
-                    "{family}: {} of {:?}: {why}:\n{}",
-                    case.cause,
-                    case.side,
-                    told(&lines)
-                )),
+                Err(why) => {
+                    let others = sides.get(&case.side).into_iter().flatten();
+                    let others: Vec<_> = others.map(|lines| told(lines)).collect();
+                    wrong.push(format!(
+                        "{family}: {} of {:?}: {why}:\n{}others of it:\n{}",
+                        case.cause,
+                        case.side,
+                        told(&lines),
+                        others.join("\n")
+                    ));
+                }
             }
         }
     }
