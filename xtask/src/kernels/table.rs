@@ -25,7 +25,8 @@ const SIGNALS: &[&str] = &[
     "aborting::",
 ];
 
-/// Who ended a connection, and how: each kernel gives the reasons in its own way.
+/// Who ended a connection, and how: on the oldest kernel, which gives no reasons, and
+/// the newest. Five minutes each.
 const CAUSES: &[&str] = &["connections::"];
 
 /// The programs that leak, with their stacks: on the oldest kernel, one between,
@@ -46,13 +47,13 @@ pub(crate) const KERNELS: &[Kernel] = &[
         version: "6.1",
         suites: &["bookworm", "bookworm-security"],
         packages: &[&["linux-image-6.1.0-*-cloud-amd64"]],
-        every_run: &[SIGNALS, CAUSES],
+        every_run: &[SIGNALS],
     },
     Kernel {
         version: "6.12",
         suites: &["trixie", "trixie-security"],
         packages: &[&["linux-image-6.12.*+deb13-cloud-amd64"]],
-        every_run: &[SIGNALS, CAUSES, LEAKS],
+        every_run: &[SIGNALS, LEAKS],
     },
     Kernel {
         version: "6.18",
