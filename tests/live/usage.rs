@@ -46,13 +46,24 @@ fn assert_refused(done: &Done, code: i32, about: &str) {
 #[test]
 fn without_privilege_there_is_one_line_and_status_3() {
     let public = Public::copy();
-    let done = public.run(&["trace", "-o", "json"]);
-    assert_refused(&done, 3, "trace");
-    let advice = done.stderr.to_lowercase();
-    assert!(
-        advice.contains("cap_") || advice.contains("sudo"),
-        "{advice}"
-    );
+    let commands: [&[&str]; 7] = [
+        &["trace", "-o", "json"],
+        &["trace", "--connections"],
+        &["leaks"],
+        &["dwell"],
+        &["explain", "192.0.2.1:80"],
+        &["health"],
+        &["ports"],
+    ];
+    for command in commands {
+        let done = public.run(command);
+        assert_refused(&done, 3, command[0]);
+        let advice = done.stderr.to_lowercase();
+        assert!(
+            advice.contains("cap_") || advice.contains("sudo"),
+            "{command:?}: {advice}"
+        );
+    }
 }
 
 #[test]
