@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::{
     clock::{in_vm, wait_for},
+    facts::tell,
     ns::Netns,
     tool::{Done, Tool, tcpstate},
 };
@@ -67,7 +68,15 @@ impl Leaks {
     pub(super) fn stop(self) -> (Vec<Value>, Done) {
         self.0.signal(Signal::INT);
         let done = self.0.done();
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        // Preemption, which an emulated kernel has, keeps a program without a copy
+        // from running now and then; what it costs is said, and judged all the same.
+        let end = lines(&done.stdout, "end").pop().unwrap();
+        let lost = end["lost"].as_object().unwrap();
+        if in_vm() && lost.keys().eq(["recursion"]) {
+            tell("kept away", "leaks", &end["lost"]);
+        } else {
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+        }
         let all = groups(&done.stdout).into_iter();
         let last = all.filter(|it| it["final"] == true).collect();
         (last, done)
