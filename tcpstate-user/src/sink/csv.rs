@@ -42,7 +42,7 @@ pub(super) fn row(change: &Change, style: &mut Style, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn number(value: Option<u64>, out: &mut Vec<u8>) {
+pub(super) fn number(value: Option<u64>, out: &mut Vec<u8>) {
     out.push(b',');
     if let Some(value) = value {
         digits::decimal(value, out);
@@ -50,7 +50,7 @@ fn number(value: Option<u64>, out: &mut Vec<u8>) {
 }
 
 /// One of our own words: never a separator, a quote or a formula.
-fn word(text: &str, out: &mut Vec<u8>) {
+pub(super) fn word(text: &str, out: &mut Vec<u8>) {
     out.push(b',');
     out.extend_from_slice(text.as_bytes());
 }

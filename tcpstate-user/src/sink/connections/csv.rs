@@ -4,7 +4,11 @@
 use crate::{
     connection::{Connection, message},
     dwell::LIFE,
-    sink::{Style, Untrusted, address, digits, name},
+    sink::{
+        Style, Untrusted, address,
+        csv::{number, word},
+        name,
+    },
     track::Process,
 };
 
@@ -75,17 +79,4 @@ fn process(process: Option<&Process>, out: &mut Vec<u8>) {
     if let Some(process) = process {
         Untrusted::comm(&process.comm).csv(out);
     }
-}
-
-fn number(value: Option<u64>, out: &mut Vec<u8>) {
-    out.push(b',');
-    if let Some(value) = value {
-        digits::decimal(value, out);
-    }
-}
-
-/// One of our own words: never a separator, a quote or a formula.
-fn word(text: &str, out: &mut Vec<u8>) {
-    out.push(b',');
-    out.extend_from_slice(text.as_bytes());
 }
