@@ -79,7 +79,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&told(&error));
             ExitCode::from(code_of(&error))
         }
     }
@@ -345,6 +345,17 @@ fn account(end: &EndInfo, said: bool) -> u8 {
     if incomplete { LOST } else { 0 }
 }
 
+/// The error and what it comes from, each said once: some say it themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<AttachError>() {
         INSUFFICIENT
@@ -372,4 +383,18 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn complain(line: &str) {
     // With standard error gone there is nobody to tell.
     let _gone = writeln!(io::stderr(), "tcpstate: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn a_cause_that_an_error_has_named_is_not_said_again() {
+        let cause = || anyhow::anyhow!("no such file");
+        let named = cause().context("a.tcpstate: no such file");
+        assert_eq!(told(&named), "a.tcpstate: no such file");
+        let bare = cause().context("cannot begin");
+        assert_eq!(told(&bare), "cannot begin: no such file");
+    }
 }
