@@ -41,6 +41,12 @@ pub(crate) fn read(line: &str) -> Line<'_> {
     }
 }
 
+/// Whether the kernel says this line: its own begin with the time since the boot.
+pub(crate) fn is_kernels(line: &str) -> bool {
+    let time = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    time.is_some_and(|(seconds, _)| seconds.trim().parse::<f64>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +68,14 @@ mod tests {
             read("tcpstate-vm: exit soon"),
             Line::Text("tcpstate-vm: exit soon")
         );
+    }
+
+    #[test]
+    fn the_kernel_speaks_with_the_time() {
+        assert!(is_kernels("[  152.529106] watchdog: BUG: soft lockup - CPU#0"));
+        assert!(!is_kernels("test leaks::many ... ok"));
+        assert!(!is_kernels("[ok] 3.5"));
+        assert!(!is_kernels(""));
     }
 
     #[test]
