@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn the_kernel_speaks_with_the_time() {
-        assert!(is_kernels("[  152.529106] watchdog: BUG: soft lockup - CPU#0"));
+        assert!(is_kernels(
+            "[  152.529106] watchdog: BUG: soft lockup - CPU#0"
+        ));
         assert!(!is_kernels("test leaks::many ... ok"));
         assert!(!is_kernels("[ok] 3.5"));
         assert!(!is_kernels(""));

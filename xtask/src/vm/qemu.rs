@@ -64,6 +64,8 @@ impl Machine {
     /// Fills the column with what the guest tells, whatever the verdict.
     pub(crate) fn run(&self, column: &mut Column) -> Result<()> {
         let (told, tests) = (column.facts.len(), column.tests);
+        // The table says which boots were in vain.
+        let mut anew = Vec::new();
         for boot in 1..=BOOTS {
             // What a boot that failed has told is told again.
             column.facts.truncate(told);
@@ -71,6 +73,8 @@ impl Machine {
             let mut running = Running::start(self, column)?;
             let reason = match running.watch() {
                 End::Verdict(verdict) => {
+                    drop(running);
+                    column.facts.extend(anew);
                     return verdict.with_context(|| format!("see {}", self.log.display()));
                 }
                 End::NotBooted(reason) => reason,
@@ -81,6 +85,11 @@ impl Machine {
                 self.version
             ));
             self.keep(boot)?;
+            anew.push(Fact {
+                topic: "again".to_owned(),
+                key: format!("boot {boot}"),
+                value: reason,
+            });
         }
         bail!("{BOOTS} boots failed, see {}", self.log.display())
     }
