@@ -7,6 +7,7 @@
 mod error;
 mod last_look;
 mod stack;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -21,6 +22,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 pub use error::DecodeError;
 pub use last_look::LastLook;
 pub use stack::{SliceStatus, StackEvent, Why, slice};
+pub use subject::{Subject, subject};
 pub use thread::{ThreadStack, thread};
 pub use value::{
     Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, Request,

@@ -6,6 +6,7 @@ use tcpstate_common::state::TcpState;
 
 use super::{
     Cause, Change, Dwell, Tracker,
+    by_address::ByAddress,
     entry::{Entry, Generation, leads_to},
     minisocket::Minisocket,
     nameless::Key,
@@ -63,7 +64,7 @@ impl Walk {
 
     pub(super) fn note_minisocket(
         &mut self,
-        map: &HashMap<SockAddr64, Minisocket, RandomState>,
+        map: &ByAddress<Minisocket>,
         seen: &Snapshot,
     ) {
         if self.minisockets.is_none() {
@@ -90,7 +91,7 @@ impl Walk {
     /// one.
     pub(super) fn minisocket_at(
         &mut self,
-        map: &HashMap<SockAddr64, Minisocket, RandomState>,
+        map: &ByAddress<Minisocket>,
         seen: &Snapshot,
     ) -> Option<SockAddr64> {
         if seen.sk.is_some() {
@@ -140,7 +141,7 @@ impl Walk {
     /// than one for listeners that share a port.
     pub(super) fn named(
         &mut self,
-        map: &HashMap<SockAddr64, Entry, RandomState>,
+        map: &ByAddress<Entry>,
         seen: &Snapshot,
     ) -> Vec<SockAddr64> {
         let by_tuple = self.by_tuple.get_or_insert_with(|| index(map));
@@ -166,10 +167,10 @@ impl Walk {
 }
 
 fn index(
-    map: &HashMap<SockAddr64, Entry, RandomState>,
+    map: &ByAddress<Entry>,
 ) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
     let mut by_tuple: HashMap<Key, Vec<SockAddr64>, RandomState> = HashMap::default();
-    for (sk, entry) in map {
+    for (sk, entry) in map.iter() {
         let known = by_tuple.entry((entry.netns, entry.tuple)).or_default();
         known.push(*sk);
     }

@@ -1,0 +1,224 @@
+//! Values by the kernel address of their socket: an [`index`] of a few bytes for
+//! each beside the values, which never move.
+//!
+//! It knows nothing of the values. An event of one socket among a million reads
+//! memory that is in no cache: a line of the index and one or two of the value,
+//! one after the other, 200 to 600 ns each where a walk over the page tables comes
+//! with it. [`ByAddress::foresee`] has them read while the events before are taken.
+
+mod cells;
+mod index;
+mod pages;
+
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
+
+use self::index::Index;
+use crate::decode::SockAddr64;
+
+/// Where a value lies. It stays there until it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::track) struct Place(u32);
+
+/// The hash of an address of which something comes soon.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::track) struct Ahead(u32);
+
+/// Begins on a pair of cache lines, which come together.
+#[repr(align(128))]
+#[derive(Clone, Debug)]
+enum Slot<T> {
+    Taken(SockAddr64, T),
+    Free {
+        /// The next one that is free, and 1.
+        next: u32,
+    },
+}
+
+/// The values.
+#[derive(Clone, Debug)]
+pub(in crate::track) struct ByAddress<T> {
+    index: Index,
+    slots: Vec<Slot<T>>,
+    /// The slot that was freed last, and 1.
+    free: u32,
+    len: usize,
+    /// As many as there is address space for from the first one on.
+    room: usize,
+    hasher: RandomState,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
+const fn upper_half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+impl<T> ByAddress<T> {
+    /// An empty one, in which so many values will never be copied to make room.
+    pub(in crate::track) fn with_room(room: usize) -> Self {
+        Self {
+            index: Index::default(),
+            slots: Vec::new(),
+            free: 0,
+            len: 0,
+            room,
+            hasher: RandomState::default(),
+        }
+    }
+
+    pub(in crate::track) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn hash(&self, sk: SockAddr64) -> u32 {
+        upper_half(self.hasher.hash_one(sk.0))
+    }
+
+    fn is_at(&self, place: u32, sk: SockAddr64) -> bool {
+        matches!(&self.slots[place as usize], Slot::Taken(it, _) if *it == sk)
+    }
+
+    /// Where the value of `sk` is.
+    pub(in crate::track) fn find(&self, sk: SockAddr64) -> Option<Place> {
+        let found = self.index.find(self.hash(sk), |place| self.is_at(place, sk));
+        found.map(Place)
+    }
+
+    /// What lies there; `None` when it was removed.
+    pub(in crate::track) fn at(&self, place: Place) -> Option<&T> {
+        match self.slots.get(place.0 as usize)? {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    /// As [`Self::at`].
+    pub(in crate::track) fn at_mut(&mut self, place: Place) -> Option<&mut T> {
+        match self.slots.get_mut(place.0 as usize)? {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    pub(in crate::track) fn get(&self, sk: &SockAddr64) -> Option<&T> {
+        self.at(self.find(*sk)?)
+    }
+
+    pub(in crate::track) fn get_mut(&mut self, sk: &SockAddr64) -> Option<&mut T> {
+        self.at_mut(self.find(*sk)?)
+    }
+
+    pub(in crate::track) fn contains_key(&self, sk: &SockAddr64) -> bool {
+        self.find(*sk).is_some()
+    }
+
+    /// Puts a value in, in the place of the one that is there, if any.
+    pub(in crate::track) fn insert(&mut self, sk: SockAddr64, value: T) -> &mut T {
+        let hash = self.hash(sk);
+        let found = self.index.find(hash, |place| self.is_at(place, sk));
+        let place = found.unwrap_or_else(|| self.take_place(hash));
+        let slot = &mut self.slots[place as usize];
+        *slot = Slot::Taken(sk, value);
+        let Slot::Taken(_, value) = slot else {
+            unreachable!("it was put there in the line before")
+        };
+        value
+    }
+
+    fn take_place(&mut self, hash: u32) -> u32 {
+        let place = match self.free.checked_sub(1) {
+            Some(place) => place,
+            None => self.new_place(),
+        };
+        if let Slot::Free { next } = self.slots[place as usize] {
+            self.free = next;
+        }
+        self.index.put(hash, place);
+        self.len += 1;
+        place
+    }
+
+    fn new_place(&mut self) -> u32 {
+        let place = self.slots.len();
+        if place == 0 {
+            pages::reserve(&mut self.slots, self.room);
+        } else if place == pages::few::<Slot<T>>() {
+            pages::make_huge(&self.slots);
+        }
+        self.slots.push(Slot::Free { next: 0 });
+        u32::try_from(place).expect("the limit of sockets is lower")
+    }
+
+    pub(in crate::track) fn remove(&mut self, sk: &SockAddr64) -> Option<T> {
+        let hash = self.hash(*sk);
+        let Self { index, slots, .. } = self;
+        let is_it = |place| matches!(&slots[place as usize], Slot::Taken(it, _) if it == sk);
+        let place = index.take(hash, is_it)?;
+        self.release(place)
+    }
+
+    /// Frees a slot that is in the index no more.
+    fn release(&mut self, place: u32) -> Option<T> {
+        let next = self.free;
+        self.free = place + 1;
+        self.len -= 1;
+        match std::mem::replace(&mut self.slots[place as usize], Slot::Free { next }) {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    pub(in crate::track) fn iter(&self) -> impl Iterator<Item = (&SockAddr64, &T)> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Taken(sk, value) => Some((sk, value)),
+            Slot::Free { .. } => None,
+        })
+    }
+
+    pub(in crate::track) fn values(&self) -> impl Iterator<Item = &T> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    pub(in crate::track) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Free { .. } => None,
+        })
+    }
+
+    /// Removes every value that `stays` does not say stays.
+    pub(in crate::track) fn retain(&mut self, mut stays: impl FnMut(&SockAddr64, &mut T) -> bool) {
+        for place in 0..self.slots.len() {
+            let Slot::Taken(sk, value) = &mut self.slots[place] else {
+                continue;
+            };
+            if !stays(sk, value) {
+                let sk = *sk;
+                self.remove(&sk);
+            }
+        }
+    }
+
+    /// Has the index read from memory for `sk`, of which something comes soon;
+    /// [`Self::foresee_value`] takes what it gives.
+    pub(in crate::track) fn foresee(&self, sk: SockAddr64) -> Ahead {
+        let hash = self.hash(sk);
+        self.index.prefetch(hash);
+        Ahead(hash)
+    }
+
+    /// Has the value read from memory: by now the index has been.
+    pub(in crate::track) fn foresee_value(&self, Ahead(hash): Ahead) {
+        let place = self.index.find(hash, |_| true);
+        if let Some(slot) = place.and_then(|place| self.slots.get(place as usize)) {
+            pages::prefetch(slot);
+        }
+    }
+
+    /// What it takes, in bytes.
+    #[cfg(test)]
+    pub(in crate::track) fn allocation_size(&self) -> usize {
+        self.index.count() * 8 + self.slots.len() * size_of::<Slot<T>>()
+    }
+}
