@@ -126,6 +126,7 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     TcpState::try_from(number).map_err(|UnknownState(number)| DecodeError::UnknownState(number))
 }
 
+#[inline]
 fn record_at(ktime: u64, header: Header, event: Event) -> Record {
     Record {
         at: KtimeNs(ktime),
@@ -134,6 +135,7 @@ fn record_at(ktime: u64, header: Header, event: Event) -> Record {
     }
 }
 
+#[inline]
 fn transition(wire: record::Transition, task: Option<record::Task>) -> Result<Record, DecodeError> {
     let event = Event::Transition(Transition {
         sk: SockAddr64(wire.sk),

@@ -40,11 +40,17 @@ impl Foresight {
 }
 
 impl Tracker {
+    /// Whether it is of any use to foresee anything.
+    #[must_use]
+    pub fn foresees(&self) -> bool {
+        self.len() >= FEW
+    }
+
     /// Says what a record is about that will be applied [`LEAD`] records from now.
     /// Without that everything is the same, but takes longer once the tables are
     /// larger than the caches.
     pub fn foresee(&mut self, subject: Option<Subject>) {
-        if self.len() < FEW {
+        if !self.foresees() {
             return;
         }
         let (full, small) = (&self.table.map, &self.minisockets.map);

@@ -8,7 +8,7 @@ use super::{
     cause::Ending,
     entry::Entry,
     hearsay::Told,
-    hold::{HeldKey, Wait, end_line},
+    hold::{HeldKey, Wait, write_end},
     step::release,
 };
 use crate::decode::{KtimeNs, ResetSent, SockAddr64};
@@ -73,7 +73,7 @@ impl Tracker {
         {
             self.lasts.reset(held.line.conn, event);
             let ending = Ending::Reset(event.reason);
-            out.extend(end_line(held.line, ending, &mut self.counters));
+            write_end(held.line, ending, &mut self.counters, out);
             if let Some(key) = entry.held.take() {
                 self.holds.take(key);
             }
@@ -134,6 +134,6 @@ impl Tracker {
                 self.table.remove(held.sk);
             }
         }
-        out.extend(held.write(&tuple, self.generation, &mut self.counters));
+        held.write(&tuple, self.generation, &mut self.counters, out);
     }
 }

@@ -15,7 +15,6 @@ fn cell(hash: u32, place: u32) -> Cell {
     u64::from(hash) << 32 | (u64::from(place) + 1)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
 const fn hash_of(cell: Cell) -> u32 {
     (cell >> 32) as u32
 }
@@ -43,7 +42,6 @@ impl Cells {
     }
 
     /// Where the search for a hash begins.
-    #[expect(clippy::cast_possible_truncation, reason = "less than their number")]
     fn home(&self, hash: u32) -> usize {
         ((u64::from(hash) * self.0.len() as u64) >> 32) as usize & self.mask()
     }

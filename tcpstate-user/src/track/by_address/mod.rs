@@ -49,7 +49,6 @@ pub(in crate::track) struct ByAddress<T> {
     hasher: RandomState,
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
 const fn upper_half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
