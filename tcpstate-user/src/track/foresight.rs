@@ -53,7 +53,7 @@ impl Tracker {
         if !self.foresees() {
             return;
         }
-        let (full, small) = (&self.table.map, &self.minisockets.map);
+        let (full, small) = (&mut self.table.map, &mut self.minisockets.map);
         let seen = subject.map(|subject| match subject {
             Subject::Socket(sk) => Seen::Socket(full.foresee(sk)),
             Subject::Minisocket(tw) => Seen::Minisocket(small.foresee(tw)),

@@ -181,6 +181,11 @@ impl Holds {
         self.lines.try_remove(key.0 as usize)
     }
 
+    /// Whether no line waits for a RST.
+    pub(super) fn awaits_no_reset(&self) -> bool {
+        self.answers.is_empty() && self.resets.is_empty()
+    }
+
     /// The next line that has waited long enough at `now` for a RST.
     pub(super) fn reset_due(&mut self, now: KtimeNs) -> Option<HeldKey> {
         let due = next_due(&self.lines, &mut self.answers, now, ANSWER_NS);

@@ -116,7 +116,11 @@ impl Tracker {
     }
 
     /// Writes the lines for which no RST comes any more.
+    #[inline]
     pub(super) fn settle_resets(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        if self.holds.awaits_no_reset() {
+            return;
+        }
         while let Some(key) = self.holds.reset_due(now) {
             self.write_held(key, out);
         }

@@ -17,6 +17,10 @@ use foldhash::fast::RandomState;
 use self::index::Index;
 use crate::decode::SockAddr64;
 
+/// Places that are remembered: more than are foreseen at a time, so that two of
+/// them seldom want the same place.
+const FOUND: usize = 1 << 7;
+
 /// Where a value lies. It stays there until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::track) struct Place(u32);
@@ -25,15 +29,27 @@ pub(in crate::track) struct Place(u32);
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::track) struct Ahead(u32);
 
-/// Begins on a pair of cache lines, which come together.
+/// Bytes of a value and its address: a pair of cache lines, which come together.
+pub(in crate::track) const SLOT: usize = 128;
+/// Where the value begins in them.
+pub(in crate::track) const OFFSET: usize = std::mem::offset_of!(Named<u64>, value);
+
 #[repr(align(128))]
 #[derive(Clone, Debug)]
 enum Slot<T> {
-    Taken(SockAddr64, T),
+    Taken(Named<T>),
     Free {
         /// The next one that is free, and 1.
         next: u32,
     },
+}
+
+/// In this order.
+#[repr(C)]
+#[derive(Clone, Debug)]
+struct Named<T> {
+    sk: SockAddr64,
+    value: T,
 }
 
 /// The values.
@@ -47,6 +63,8 @@ pub(in crate::track) struct ByAddress<T> {
     /// As many as there is address space for from the first one on.
     room: usize,
     hasher: RandomState,
+    /// Places that were looked up ahead, by their hash.
+    found: [u32; FOUND],
 }
 
 const fn upper_half(hash: u64) -> u32 {
@@ -63,6 +81,7 @@ impl<T> ByAddress<T> {
             len: 0,
             room,
             hasher: RandomState::default(),
+            found: [0; FOUND],
         }
     }
 
@@ -75,19 +94,26 @@ impl<T> ByAddress<T> {
     }
 
     fn is_at(&self, place: u32, sk: SockAddr64) -> bool {
-        matches!(&self.slots[place as usize], Slot::Taken(it, _) if *it == sk)
+        matches!(self.slots.get(place as usize), Some(Slot::Taken(it)) if it.sk == sk)
     }
 
     /// Where the value of `sk` is.
     pub(in crate::track) fn find(&self, sk: SockAddr64) -> Option<Place> {
-        let found = self.index.find(self.hash(sk), |place| self.is_at(place, sk));
-        found.map(Place)
+        self.find_by(self.hash(sk), sk).map(Place)
+    }
+
+    fn find_by(&self, hash: u32, sk: SockAddr64) -> Option<u32> {
+        let foreseen = self.found[hash as usize % FOUND];
+        if self.is_at(foreseen, sk) {
+            return Some(foreseen);
+        }
+        self.index.find(hash, |place| self.is_at(place, sk))
     }
 
     /// What lies there; `None` when it was removed.
     pub(in crate::track) fn at(&self, place: Place) -> Option<&T> {
         match self.slots.get(place.0 as usize)? {
-            Slot::Taken(_, value) => Some(value),
+            Slot::Taken(it) => Some(&it.value),
             Slot::Free { .. } => None,
         }
     }
@@ -95,7 +121,7 @@ impl<T> ByAddress<T> {
     /// As [`Self::at`].
     pub(in crate::track) fn at_mut(&mut self, place: Place) -> Option<&mut T> {
         match self.slots.get_mut(place.0 as usize)? {
-            Slot::Taken(_, value) => Some(value),
+            Slot::Taken(it) => Some(&mut it.value),
             Slot::Free { .. } => None,
         }
     }
@@ -115,14 +141,14 @@ impl<T> ByAddress<T> {
     /// Puts a value in, in the place of the one that is there, if any.
     pub(in crate::track) fn insert(&mut self, sk: SockAddr64, value: T) -> &mut T {
         let hash = self.hash(sk);
-        let found = self.index.find(hash, |place| self.is_at(place, sk));
+        let found = self.find_by(hash, sk);
         let place = found.unwrap_or_else(|| self.take_place(hash));
         let slot = &mut self.slots[place as usize];
-        *slot = Slot::Taken(sk, value);
-        let Slot::Taken(_, value) = slot else {
+        *slot = Slot::Taken(Named { sk, value });
+        let Slot::Taken(it) = slot else {
             unreachable!("it was put there in the line before")
         };
-        value
+        &mut it.value
     }
 
     fn take_place(&mut self, hash: u32) -> u32 {
@@ -152,7 +178,7 @@ impl<T> ByAddress<T> {
     pub(in crate::track) fn remove(&mut self, sk: &SockAddr64) -> Option<T> {
         let hash = self.hash(*sk);
         let Self { index, slots, .. } = self;
-        let is_it = |place| matches!(&slots[place as usize], Slot::Taken(it, _) if it == sk);
+        let is_it = |place| matches!(&slots[place as usize], Slot::Taken(it) if it.sk == *sk);
         let place = index.take(hash, is_it)?;
         self.release(place)
     }
@@ -163,14 +189,14 @@ impl<T> ByAddress<T> {
         self.free = place + 1;
         self.len -= 1;
         match std::mem::replace(&mut self.slots[place as usize], Slot::Free { next }) {
-            Slot::Taken(_, value) => Some(value),
+            Slot::Taken(it) => Some(it.value),
             Slot::Free { .. } => None,
         }
     }
 
     pub(in crate::track) fn iter(&self) -> impl Iterator<Item = (&SockAddr64, &T)> {
         self.slots.iter().filter_map(|slot| match slot {
-            Slot::Taken(sk, value) => Some((sk, value)),
+            Slot::Taken(it) => Some((&it.sk, &it.value)),
             Slot::Free { .. } => None,
         })
     }
@@ -181,7 +207,7 @@ impl<T> ByAddress<T> {
 
     pub(in crate::track) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Taken(_, value) => Some(value),
+            Slot::Taken(it) => Some(&mut it.value),
             Slot::Free { .. } => None,
         })
     }
@@ -189,11 +215,11 @@ impl<T> ByAddress<T> {
     /// Removes every value that `stays` does not say stays.
     pub(in crate::track) fn retain(&mut self, mut stays: impl FnMut(&SockAddr64, &mut T) -> bool) {
         for place in 0..self.slots.len() {
-            let Slot::Taken(sk, value) = &mut self.slots[place] else {
+            let Slot::Taken(it) = &mut self.slots[place] else {
                 continue;
             };
-            if !stays(sk, value) {
-                let sk = *sk;
+            if !stays(&it.sk, &mut it.value) {
+                let sk = it.sk;
                 self.remove(&sk);
             }
         }
@@ -207,11 +233,15 @@ impl<T> ByAddress<T> {
         Ahead(hash)
     }
 
-    /// Has the value read from memory: by now the index has been.
-    pub(in crate::track) fn foresee_value(&self, Ahead(hash): Ahead) {
+    /// Has the value read from memory: by now the index has been. Where it is need
+    /// not be looked up again soon.
+    pub(in crate::track) fn foresee_value(&mut self, Ahead(hash): Ahead) {
         let place = self.index.find(hash, |_| true);
-        if let Some(slot) = place.and_then(|place| self.slots.get(place as usize)) {
-            pages::prefetch(slot);
+        if let Some(place) = place {
+            if let Some(slot) = self.slots.get(place as usize) {
+                pages::prefetch(slot);
+            }
+            self.found[hash as usize % FOUND] = place;
         }
     }
 

@@ -122,6 +122,11 @@ impl Minisockets {
         queues + self.begins.allocation_size() + self.stops.allocation_size()
     }
 
+    /// Whether nothing is due some time.
+    pub(super) fn awaits_nothing(&self) -> bool {
+        self.stops_due.is_empty() && self.begins_due.is_empty()
+    }
+
     /// From `at` on, no begin goes unreported.
     pub(in crate::track) fn watch(&mut self, at: KtimeNs) {
         self.watched_since.get_or_insert(at);
@@ -133,6 +138,7 @@ impl Minisockets {
     }
 
     /// Notes which gap was the last before a record of `at`.
+    #[inline]
     pub(in crate::track) fn note_gap(&mut self, at: KtimeNs, generation: Generation) {
         if self.gap.0 != generation {
             self.gap = (generation, at);
