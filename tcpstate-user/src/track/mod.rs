@@ -44,12 +44,12 @@ mod tuple;
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
 use self::{
-    entry::Generation, foresight::Foresight, hearsay::Told, hold::Holds, last::Lasts, minisocket::Minisockets,
-    request::Requests, sweep::Walk, table::Table,
+    entry::Generation, foresight::Foresight, hearsay::Told, hold::Holds, last::Lasts,
+    minisocket::Minisockets, request::Requests, sweep::Walk, table::Table,
 };
 
-pub use foresight::LEAD;
 pub use change::{Call, Cause, Change, Closer, ConnId, Dwell, Opened, Process};
+pub use foresight::LEAD;
 pub use last::{Sent, Totals};
 pub use nameless::stand_in;
 pub use open::Open;
@@ -57,7 +57,7 @@ pub use open::Open;
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets and minisockets known at the same time. One costs about 130
+    /// Sockets and minisockets known at the same time. One costs about 145
     /// bytes. Beyond it new ones are refused and counted; none that is known is
     /// forgotten.
     pub max_sockets: usize,

@@ -62,7 +62,12 @@ impl Tracker {
             let line = line(entry, at, event, dwell);
             entry.held = self.holds.hold(event.sk, line, wait, generation);
         } else if let Verdict::Known(ending) = verdict {
-            write_end(line(entry, at, event, dwell), ending, &mut self.counters, out);
+            write_end(
+                line(entry, at, event, dwell),
+                ending,
+                &mut self.counters,
+                out,
+            );
         }
         if self.keeps_minisockets() {
             self.reuse_clue(at, event, &whose);

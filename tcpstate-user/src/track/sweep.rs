@@ -62,11 +62,7 @@ impl Walk {
         self.others.insert(sk, other);
     }
 
-    pub(super) fn note_minisocket(
-        &mut self,
-        map: &ByAddress<Minisocket>,
-        seen: &Snapshot,
-    ) {
+    pub(super) fn note_minisocket(&mut self, map: &ByAddress<Minisocket>, seen: &Snapshot) {
         if self.minisockets.is_none() {
             return;
         }
@@ -139,11 +135,7 @@ impl Walk {
 
     /// The addresses under which `map` knows the socket that was seen: more
     /// than one for listeners that share a port.
-    pub(super) fn named(
-        &mut self,
-        map: &ByAddress<Entry>,
-        seen: &Snapshot,
-    ) -> Vec<SockAddr64> {
+    pub(super) fn named(&mut self, map: &ByAddress<Entry>, seen: &Snapshot) -> Vec<SockAddr64> {
         let by_tuple = self.by_tuple.get_or_insert_with(|| index(map));
         let found = by_tuple.get(&(seen.netns, seen.tuple));
         let mut named = found.cloned().unwrap_or_default();
@@ -166,9 +158,7 @@ impl Walk {
     }
 }
 
-fn index(
-    map: &ByAddress<Entry>,
-) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
+fn index(map: &ByAddress<Entry>) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
     let mut by_tuple: HashMap<Key, Vec<SockAddr64>, RandomState> = HashMap::default();
     for (sk, entry) in map.iter() {
         let known = by_tuple.entry((entry.netns, entry.tuple)).or_default();

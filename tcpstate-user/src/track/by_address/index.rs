@@ -1,7 +1,7 @@
 //! Hashes to places, as many as there are, without a pause when there are more.
 //!
 //! It grows by a second table of cells, into which the first is poured a little
-//! with each place that is put in: to move a million at once takes 50 ms, most of
+//! with each place that is put in or taken out: to move a million at once takes 50 ms, most of
 //! it for memory that was never touched before.
 
 use super::cells::Cells;
@@ -9,7 +9,7 @@ use super::cells::Cells;
 /// Cells to begin with.
 const LEAST: usize = 1 << 4;
 
-/// Cells that are poured at least with each place that is put in. Of the first
+/// Cells that are poured at least with each place that comes or goes. Of the first
 /// table all are, long before the second one, of twice the size, is full.
 const POURED: usize = 16;
 
@@ -75,6 +75,7 @@ impl Index {
 
     /// Takes out the place of `hash` for which `is_it`.
     pub(super) fn take(&mut self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.pour();
         let mut taken = self.cells.take(hash, &mut is_it);
         if taken.is_none()
             && let Some(smaller) = &mut self.smaller

@@ -251,3 +251,62 @@ impl<T> ByAddress<T> {
         self.index.count() * 8 + self.slots.len() * size_of::<Slot<T>>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::ByAddress;
+    use crate::decode::SockAddr64;
+
+    proptest! {
+        /// Also when some addresses are foreseen, which are known or not.
+        #[test]
+        fn a_value_is_known_by_its_address_until_it_is_removed(
+            steps in prop::collection::vec((0..5, 0u64..200), 0..600)
+        ) {
+            let mut values = ByAddress::with_room(64);
+            let mut model = BTreeMap::new();
+            for (number, (what, sk)) in (0_u64..).zip(steps) {
+                let address = SockAddr64(sk * 64);
+                match what {
+                    0 | 1 => {
+                        *values.insert(address, number) += 1;
+                        model.insert(address, number + 1);
+                    }
+                    2 => prop_assert_eq!(values.remove(&address), model.remove(&address)),
+                    3 => {
+                        let ahead = values.foresee(address);
+                        values.foresee_value(ahead);
+                    }
+                    _ => {
+                        values.retain(|sk, value| (sk.0 / 64 + *value) % 7 != 0);
+                        model.retain(|sk, value| (sk.0 / 64 + *value) % 7 != 0);
+                    }
+                }
+                prop_assert_eq!(values.get(&address), model.get(&address));
+                prop_assert_eq!(values.len(), model.len());
+            }
+            let known: BTreeMap<_, _> = values.iter().map(|(sk, value)| (*sk, *value)).collect();
+            prop_assert_eq!(known, model);
+        }
+    }
+
+    #[test]
+    fn values_never_move_and_their_places_are_used_again() {
+        let mut values = ByAddress::with_room(100_000);
+        let all = |from: u64| (from..from + 100_000).map(|sk| SockAddr64(sk * 128));
+        let first: *const u64 = values.insert(SockAddr64(0), 0);
+        all(0).for_each(|sk| *values.insert(sk, sk.0) |= 1);
+        assert!(std::ptr::eq(first, values.get(&SockAddr64(0)).unwrap()));
+        let size = values.allocation_size();
+        assert!(all(0).all(|sk| values.remove(&sk) == Some(sk.0 | 1)));
+        assert_eq!(values.len(), 0);
+        all(1 << 40).for_each(|sk| *values.insert(sk, sk.0) |= 1);
+        assert!(all(1 << 40).all(|sk| values.get(&sk) == Some(&(sk.0 | 1))));
+        // Without the index that was too small.
+        assert!(values.allocation_size() <= size);
+    }
+}

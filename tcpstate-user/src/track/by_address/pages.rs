@@ -40,13 +40,7 @@ fn make_range_huge<T>(range: Range<*const T>) {
     let first = range.start.cast::<u8>().wrapping_add(whole.start - begin);
     // SAFETY: the range lies within one allocation that is ours, and the advice
     // changes no byte of it.
-    let _refused = unsafe {
-        madvise(
-            first.cast_mut().cast(),
-            whole.len(),
-            Advice::LinuxHugepage,
-        )
-    };
+    let _refused = unsafe { madvise(first.cast_mut().cast(), whole.len(), Advice::LinuxHugepage) };
 }
 
 /// So many zeros, in huge pages if they fill any. The system gives them without
