@@ -13,12 +13,15 @@ use std::{cell::RefCell, hint::black_box, io, time::Duration};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use population::Population;
 use tcpstate::{
-    decode::{decode, records},
+    decode::{decode, records, subject},
     dwell::Dwells,
     session::SessionInfo,
     sink::{Format, Sink},
-    track::{Change, Follows, Limits, Tracker},
+    track::{Change, Follows, LEAD, Limits, Tracker},
 };
+
+/// Bytes that a population's beginning is taken in.
+const WAITING: usize = 1 << 16;
 
 /// Of a piece: about as many as 8 MiB of the ring hold.
 const PIECE: u64 = 100_000;
@@ -40,25 +43,43 @@ fn populated(sockets: usize) -> (Population, Tracker) {
     };
     let mut tracker = Tracker::new(limits, follows());
     let mut changes = Vec::new();
-    let mut take = |bytes: &[u8]| {
-        track(bytes, &mut tracker, &mut changes, |_| {});
+    let mut bytes = Vec::new();
+    let mut take = |record: &[u8]| {
+        bytes.extend_from_slice(record);
+        if bytes.len() >= WAITING {
+            track(&bytes, &mut tracker, &mut changes, |_| {});
+            bytes.clear();
+        }
     };
     population.be_born(&mut take);
     // Until as many are in every part of their lives.
     population.live(6 * sockets as u64, &mut take);
+    track(&bytes, &mut tracker, &mut changes, |_| {});
     (population, tracker)
 }
 
+/// As `run::pipeline` does.
 fn track(
     bytes: &[u8],
     tracker: &mut Tracker,
     changes: &mut Vec<Change>,
     mut told: impl FnMut(&Change),
 ) {
+    let mut ahead = records(bytes).flatten();
+    let lead = if tracker.foresees() { LEAD } else { 0 };
+    for record in ahead.by_ref().take(lead) {
+        tracker.foresee(subject(record));
+    }
     for record in records(bytes).flatten() {
-        if let Ok(record) = decode(record) {
-            tracker.apply(&record, changes);
-            changes.drain(..).for_each(|change| told(&change));
+        if tracker.foresees()
+            && let Some(later) = ahead.next()
+        {
+            tracker.foresee(subject(later));
+        }
+        if let Ok(record) = &decode(record) {
+            tracker.apply(record, changes);
+            changes.iter().for_each(&mut told);
+            changes.clear();
         }
     }
 }
@@ -76,7 +97,7 @@ fn decoding(criterion: &mut Criterion) {
     group.bench_function("decode", |bencher| {
         bencher.iter(|| {
             for record in records(black_box(&bytes)).flatten() {
-                let _record = black_box(decode(record));
+                black_box(&decode(record));
             }
         });
     });
@@ -85,7 +106,7 @@ fn decoding(criterion: &mut Criterion) {
 fn tracking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode and track");
     group.throughput(Throughput::Elements(PIECE));
-    for sockets in [1_000, 1_000_000] {
+    for sockets in [1_000, 100_000, 1_000_000] {
         let (population, mut tracker) = populated(sockets);
         let population = RefCell::new(population);
         let mut changes = Vec::new();

@@ -36,7 +36,9 @@ const RING_SHARE: u64 = 128;
 /// Of memory, for what is remembered of sockets, at the most: a 32nd.
 const SOCKETS_SHARE: u64 = 32;
 
-/// A slot of the table of sockets: key, entry and the table's own byte.
+/// A slot of a table of sockets: key, entry and the table's own byte. That of
+/// `track::by_address` takes less, as only its index grows: 160 bytes for a socket
+/// at the most.
 const SLOT_BYTES: u64 = 8 + 120 + 1;
 
 /// Where a machine is very small, or its memory is not told.
@@ -83,7 +85,7 @@ impl Machine {
         away.next_power_of_two().min(share).max(LEAST_RING)
     }
 
-    /// What fills a table that fits into the share even while it grows, with the
+    /// What fills a table that fits into the share even if all of it grew, with the
     /// old one of half its size beside it. The table has a power of two of slots
     /// and uses seven eighths of them, so that one socket more would double it:
     /// 114,688 sockets for 1 GiB (26 MB), 917,504 for 8 GiB (203 MB).

@@ -7,6 +7,7 @@
 mod error;
 mod last_look;
 mod stack;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -21,6 +22,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 pub use error::DecodeError;
 pub use last_look::LastLook;
 pub use stack::{SliceStatus, StackEvent, Why, slice};
+pub use subject::{Subject, subject};
 pub use thread::{ThreadStack, thread};
 pub use value::{
     Event, Family, How, Inspection, KtimeNs, Minisocket, MinisocketEvent, Record, Request,
@@ -124,6 +126,7 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     TcpState::try_from(number).map_err(|UnknownState(number)| DecodeError::UnknownState(number))
 }
 
+#[inline]
 fn record_at(ktime: u64, header: Header, event: Event) -> Record {
     Record {
         at: KtimeNs(ktime),
@@ -132,6 +135,7 @@ fn record_at(ktime: u64, header: Header, event: Event) -> Record {
     }
 }
 
+#[inline]
 fn transition(wire: record::Transition, task: Option<record::Task>) -> Result<Record, DecodeError> {
     let event = Event::Transition(Transition {
         sk: SockAddr64(wire.sk),

@@ -200,6 +200,7 @@ impl Live {
             }
             pipeline.delivered(record);
         });
+        pipeline.drained();
         taped?;
         if let Some(tape) = tape
             && framed.elapsed() > BETWEEN_FRAMES

@@ -4,19 +4,29 @@ use std::{io, time::Duration};
 
 use super::{complain, view::View};
 use crate::{
-    decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records},
+    decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records, subject},
     session::EndInfo,
-    track::{Change, Tracker},
+    track::{Change, LEAD, Tracker},
 };
 
 /// Longer than a batch takes from the ring to the file, in nanoseconds.
 const RECORDED_TOGETHER: u64 = 1_000_000_000;
+
+/// Bytes of the ring that wait at most, for those behind them to be seen first:
+/// some hundred records, so that the first [`LEAD`] of them matter little.
+const WAITING: usize = 16 << 10;
+
+/// Longer ones do not wait: copying them takes longer than anything could for want
+/// of being foreseen.
+const SHORT: usize = 128;
 
 /// The stages behind the source, and what is counted between them.
 pub(super) struct Pipeline {
     tracker: Tracker,
     view: View,
     changes: Vec<Change>,
+    /// Records of the ring that are not taken yet.
+    waiting: Vec<u8>,
     delivered: u64,
     undecodable: u64,
     transitions: u64,
@@ -34,6 +44,7 @@ impl Pipeline {
             tracker,
             view,
             changes: Vec::with_capacity(64),
+            waiting: Vec::new(),
             delivered: 0,
             undecodable: 0,
             transitions: 0,
@@ -49,15 +60,44 @@ impl Pipeline {
         self.view.start()
     }
 
-    /// One record that came through the ring.
+    /// One record that came through the ring. It may wait for others, until
+    /// [`Self::drained`].
     pub(super) fn delivered(&mut self, bytes: &[u8]) {
         self.delivered += 1;
-        self.feed(bytes);
+        if !self.tracker.foresees() || bytes.len() > SHORT || !is_record(bytes) {
+            self.drained();
+            return self.feed(bytes);
+        }
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= WAITING {
+            self.drained();
+        }
     }
 
-    /// Records that did not come through the ring: a walk over the socket tables.
+    /// Takes what was delivered and waits: for now, no more comes.
+    pub(super) fn drained(&mut self) {
+        if !self.waiting.is_empty() {
+            let waiting = std::mem::take(&mut self.waiting);
+            self.walked(&waiting);
+            self.waiting = waiting;
+            self.waiting.clear();
+        }
+    }
+
+    /// Records that lie one behind the other: a walk over the socket tables, or a
+    /// part of a recording.
     pub(super) fn walked(&mut self, bytes: &[u8]) {
+        let mut ahead = records(bytes).map_while(Result::ok);
+        let lead = if self.tracker.foresees() { LEAD } else { 0 };
+        for record in ahead.by_ref().take(lead) {
+            self.tracker.foresee(subject(record));
+        }
         for record in records(bytes) {
+            if self.tracker.foresees()
+                && let Some(later) = ahead.next()
+            {
+                self.tracker.foresee(subject(later));
+            }
             match record {
                 Ok(record) => self.feed(record),
                 Err(error) => self.refuse(error),
@@ -66,7 +106,8 @@ impl Pipeline {
     }
 
     fn feed(&mut self, bytes: &[u8]) {
-        match decode(bytes) {
+        // Where it lies: to move it takes as long as to decode it.
+        match &decode(bytes) {
             Ok(record) => {
                 self.began.get_or_insert(record.at);
                 if matches!(record.event, Event::Transition(_)) {
@@ -76,11 +117,11 @@ impl Pipeline {
                 if !matches!(record.event, Event::Snapshot(_) | Event::Sweep(_)) {
                     self.last_at = self.last_at.max(record.at);
                 }
-                self.tracker.apply(&record, &mut self.changes);
+                self.tracker.apply(record, &mut self.changes);
                 self.write_changes();
-                self.view.record(&record, bytes);
+                self.view.record(record, bytes);
             }
-            Err(error) => self.refuse(error),
+            Err(error) => self.refuse(*error),
         }
     }
 
@@ -217,4 +258,10 @@ impl Pipeline {
         }
         self.view.end(end)
     }
+}
+
+/// Whether it is one record and says so, so that it can be told from what lies
+/// behind it.
+fn is_record(bytes: &[u8]) -> bool {
+    matches!(records(bytes).next(), Some(Ok(record)) if record.len() == bytes.len())
 }

@@ -27,21 +27,17 @@ pub(super) enum Entered {
     Untold,
 }
 
-/// A socket, under its kernel address. One cache line pair with its key, so
-/// that a million of them stay near 128 MB.
+/// A socket, under its kernel address, in a pair of cache lines: what every event
+/// writes is in the first, so that the second need not go back to memory.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Entry {
     pub(super) birth: KtimeNs,
     /// Begin of the current interval.
     pub(super) since: KtimeNs,
-    pub(super) tuple: Tuple,
-    pub(super) netns: u32,
     /// The current interval is vouched for up to this gap.
     pub(super) generation: Generation,
-    pub(super) origin: Option<Process>,
-    /// The origin was told after a gap, and no event since has shown that it is
-    /// not that of another connection, whose socket is at this address by now.
-    pub(super) origin_in_doubt: bool,
+    pub(super) netns: u32,
     /// An active RST has gone out while the socket was still open, with its
     /// reason.
     pub(super) reset_sent: Option<Option<u32>>,
@@ -51,6 +47,9 @@ pub(super) struct Entry {
     pub(super) entered: Entered,
     pub(super) family: Family,
     pub(super) opened: Opened,
+    /// The origin was told after a gap, and no event since has shown that it is
+    /// not that of another connection, whose socket is at this address by now.
+    pub(super) origin_in_doubt: bool,
     /// `since` is the time of a snapshot: events may come that are older.
     pub(super) from_snapshot: bool,
     /// Nothing but snapshots is known of this connection.
@@ -65,9 +64,16 @@ pub(super) struct Entry {
     pub(super) was_reset: bool,
     /// The kernel has destroyed the socket, a held line keeps the entry.
     pub(super) gone: bool,
+    pub(super) tuple: Tuple,
+    pub(super) origin: Option<Process>,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 120);
+const _: () = {
+    use super::by_address::{OFFSET, SLOT};
+    const LINE: usize = 64;
+    assert!(OFFSET + std::mem::offset_of!(Entry, tuple) <= LINE);
+    assert!(OFFSET + size_of::<Entry>() <= SLOT);
+};
 
 impl Entry {
     /// The socket before `event`: nothing is known of the state it leaves.

@@ -62,35 +62,38 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// The line as it is known now, `tuple` being the socket's; `None` when the
-    /// ending is no change at all.
+    /// Writes the line as it is known now, `tuple` being the socket's; nothing when
+    /// the ending is no change at all.
     pub(super) fn write(
-        mut self,
+        self,
         tuple: &Tuple,
         generation: Generation,
         counters: &mut Counters,
-    ) -> Option<Change> {
+        out: &mut Vec<Change>,
+    ) {
         match self.wait {
-            Wait::Tuple | Wait::Request => {
-                self.line.tuple = *tuple;
-                Some(self.line)
-            }
+            Wait::Tuple | Wait::Request => out.push(Change {
+                tuple: *tuple,
+                ..self.line
+            }),
             // After a gap, the report of the RST may be what was lost.
             Wait::Reset { otherwise, .. } if self.generation != generation => {
-                end_line(self.line, otherwise.without_cause(), counters)
+                write_end(self.line, otherwise.without_cause(), counters, out);
             }
-            Wait::Reset { otherwise, .. } => end_line(self.line, otherwise, counters),
+            Wait::Reset { otherwise, .. } => write_end(self.line, otherwise, counters, out),
         }
     }
 }
 
-/// Writes `ending` into the line of a `-> CLOSE` event; `None` when it is no
+/// Writes the line of a `-> CLOSE` event with its `ending`; nothing when that is no
 /// change at all.
-pub(super) fn end_line(
+#[inline]
+pub(super) fn write_end(
     mut line: Change,
     ending: Ending,
     counters: &mut Counters,
-) -> Option<Change> {
+    out: &mut Vec<Change>,
+) {
     match ending {
         Ending::AsReported(cause) => line.cause = cause,
         Ending::Reset(reason) => {
@@ -104,14 +107,14 @@ pub(super) fn end_line(
         }
         Ending::Orphaned => {
             counters.handed_over += 1;
-            return None;
+            return;
         }
         Ending::Doubtful => {
             counters.ended_unseen += 1;
-            return None;
+            return;
         }
     }
-    Some(line)
+    out.push(line);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +179,11 @@ impl Holds {
 
     pub(super) fn take(&mut self, key: HeldKey) -> Option<Held> {
         self.lines.try_remove(key.0 as usize)
+    }
+
+    /// Whether no line waits for a RST.
+    pub(super) fn awaits_no_reset(&self) -> bool {
+        self.answers.is_empty() && self.resets.is_empty()
     }
 
     /// The next line that has waited long enough at `now` for a RST.

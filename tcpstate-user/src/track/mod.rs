@@ -22,9 +22,11 @@
 //!
 //! Once the tables have grown to what the host needs, nothing is allocated.
 
+mod by_address;
 mod cause;
 mod change;
 mod entry;
+mod foresight;
 mod hearsay;
 mod hold;
 mod last;
@@ -42,11 +44,12 @@ mod tuple;
 use crate::decode::{Event, KtimeNs, Record, SockAddr64};
 
 use self::{
-    entry::Generation, hearsay::Told, hold::Holds, last::Lasts, minisocket::Minisockets,
-    request::Requests, sweep::Walk, table::Table,
+    entry::Generation, foresight::Foresight, hearsay::Told, hold::Holds, last::Lasts,
+    minisocket::Minisockets, request::Requests, sweep::Walk, table::Table,
 };
 
 pub use change::{Call, Cause, Change, Closer, ConnId, Dwell, Opened, Process};
+pub use foresight::LEAD;
 pub use last::{Sent, Totals};
 pub use nameless::stand_in;
 pub use open::Open;
@@ -54,7 +57,7 @@ pub use open::Open;
 /// How much the tracker may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets and minisockets known at the same time. One costs about 130
+    /// Sockets and minisockets known at the same time. One costs about 145
     /// bytes. Beyond it new ones are refused and counted; none that is known is
     /// forgotten.
     pub max_sockets: usize,
@@ -129,6 +132,7 @@ pub struct Tracker {
     requests: Requests,
     holds: Holds,
     lasts: Lasts,
+    foresight: Foresight,
     walk: Option<Walk>,
     /// Gaps so far.
     generation: Generation,
@@ -145,10 +149,11 @@ impl Tracker {
         Self {
             follows,
             table: Table::new(limits.max_sockets),
-            minisockets: Minisockets::default(),
+            minisockets: Minisockets::with_room(limits.max_sockets),
             requests: Requests::default(),
             holds: Holds::default(),
             lasts: Lasts::default(),
+            foresight: Foresight::default(),
             walk: None,
             generation: Generation(0),
             repaired: Generation(0),

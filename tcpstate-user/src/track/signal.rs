@@ -8,7 +8,7 @@ use super::{
     cause::Ending,
     entry::Entry,
     hearsay::Told,
-    hold::{HeldKey, Wait, end_line},
+    hold::{HeldKey, Wait, write_end},
     step::release,
 };
 use crate::decode::{KtimeNs, ResetSent, SockAddr64};
@@ -73,7 +73,7 @@ impl Tracker {
         {
             self.lasts.reset(held.line.conn, event);
             let ending = Ending::Reset(event.reason);
-            out.extend(end_line(held.line, ending, &mut self.counters));
+            write_end(held.line, ending, &mut self.counters, out);
             if let Some(key) = entry.held.take() {
                 self.holds.take(key);
             }
@@ -116,7 +116,11 @@ impl Tracker {
     }
 
     /// Writes the lines for which no RST comes any more.
+    #[inline]
     pub(super) fn settle_resets(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        if self.holds.awaits_no_reset() {
+            return;
+        }
         while let Some(key) = self.holds.reset_due(now) {
             self.write_held(key, out);
         }
@@ -134,6 +138,6 @@ impl Tracker {
                 self.table.remove(held.sk);
             }
         }
-        out.extend(held.write(&tuple, self.generation, &mut self.counters));
+        held.write(&tuple, self.generation, &mut self.counters, out);
     }
 }

@@ -6,8 +6,6 @@
 //! cookie, and no address (of a recording it may); a look at an address, which
 //! comes through the ring, tells by the cookie which of them is there.
 
-use hashbrown::hash_map;
-
 use super::{
     Change, Tracker,
     entry::{Entry, Generation, leads_to},
@@ -107,17 +105,15 @@ impl Tracker {
     fn named(&mut self, at: KtimeNs, sk: SockAddr64, seen: &Snapshot) {
         let full = self.is_full();
         let Some(walk) = &mut self.walk else { return };
-        let entry = match self.table.map.entry(sk) {
-            hash_map::Entry::Occupied(slot) => slot.into_mut(),
-            hash_map::Entry::Vacant(_) if full => {
+        let Some(entry) = self.table.map.get_mut(&sk) else {
+            if full {
                 self.counters.refused += 1;
-                return;
-            }
-            hash_map::Entry::Vacant(slot) => {
+            } else {
                 self.counters.connections += 1;
-                slot.insert(Entry::seeded(at, seen, walk.generation));
-                return;
+                let seeded = Entry::seeded(at, seen, walk.generation);
+                self.table.map.insert(sk, seeded);
             }
+            return;
         };
         if entry.gone || at <= entry.since {
             return;

@@ -12,7 +12,7 @@ use super::{
     Call, Change, Closer, Counters, Dwell, Process, Tracker,
     cause::{Closing, Ending, Verdict, of_close, of_step},
     entry::{Entry, Generation},
-    hold::{Holds, Wait, end_line},
+    hold::{Holds, Wait, write_end},
     minisocket::{Heir, Past},
     table::{Relation, is_birth},
     tuple::contradicts,
@@ -46,7 +46,7 @@ impl Tracker {
                 dwell
             }
         };
-        let past = Past::of(entry, event, dwell);
+        let past = matches!(heir, Heir::Begun(_)).then(|| Past::of(entry, event, dwell));
         let verdict = heir.amend(verdict(entry, event, dwell));
         self.lasts
             .keep(event, entry.conn(event.sk), entry.reset_sent, generation);
@@ -55,16 +55,22 @@ impl Tracker {
             entry.origin = Some(process);
         }
         release(entry, &mut self.holds, generation, &mut self.counters, out);
-        let line = line(entry, at, event, dwell);
-        if let Heir::Begun(begin) = heir {
-            self.hand_over(&begin, &past, out);
+        let whose = (entry.netns, entry.tuple);
+        if let (Heir::Begun(begin), Some(past)) = (&heir, &past) {
+            self.hand_over(begin, past, out);
         } else if let Some(wait) = wait(verdict, entry, event, requests) {
+            let line = line(entry, at, event, dwell);
             entry.held = self.holds.hold(event.sk, line, wait, generation);
         } else if let Verdict::Known(ending) = verdict {
-            out.extend(end_line(line, ending, &mut self.counters));
+            write_end(
+                line(entry, at, event, dwell),
+                ending,
+                &mut self.counters,
+                out,
+            );
         }
         if self.keeps_minisockets() {
-            self.reuse_clue(at, event, &(line.netns, line.tuple));
+            self.reuse_clue(at, event, &whose);
         }
     }
 
@@ -112,7 +118,7 @@ pub(super) fn release(
     out: &mut Vec<Change>,
 ) {
     if let Some(held) = entry.held.take().and_then(|key| holds.take(key)) {
-        out.extend(held.write(&entry.tuple, generation, counters));
+        held.write(&entry.tuple, generation, counters, out);
     }
 }
 
@@ -174,6 +180,7 @@ const fn process(task: &Task) -> Process {
     }
 }
 
+#[inline]
 fn line(entry: &Entry, at: KtimeNs, event: &Transition, dwell: Dwell) -> Change {
     Change {
         old: event.old,
@@ -184,6 +191,7 @@ fn line(entry: &Entry, at: KtimeNs, event: &Transition, dwell: Dwell) -> Change 
 }
 
 /// A line of the socket, that it stays in its state.
+#[inline]
 pub(super) fn plain_line(entry: &Entry, sk: SockAddr64, at: KtimeNs, dwell: Dwell) -> Change {
     Change {
         at,

@@ -6,6 +6,7 @@ use tcpstate_common::state::TcpState;
 
 use super::{
     Cause, Change, Dwell, Tracker,
+    by_address::ByAddress,
     entry::{Entry, Generation, leads_to},
     minisocket::Minisocket,
     nameless::Key,
@@ -61,11 +62,7 @@ impl Walk {
         self.others.insert(sk, other);
     }
 
-    pub(super) fn note_minisocket(
-        &mut self,
-        map: &HashMap<SockAddr64, Minisocket, RandomState>,
-        seen: &Snapshot,
-    ) {
+    pub(super) fn note_minisocket(&mut self, map: &ByAddress<Minisocket>, seen: &Snapshot) {
         if self.minisockets.is_none() {
             return;
         }
@@ -90,7 +87,7 @@ impl Walk {
     /// one.
     pub(super) fn minisocket_at(
         &mut self,
-        map: &HashMap<SockAddr64, Minisocket, RandomState>,
+        map: &ByAddress<Minisocket>,
         seen: &Snapshot,
     ) -> Option<SockAddr64> {
         if seen.sk.is_some() {
@@ -138,11 +135,7 @@ impl Walk {
 
     /// The addresses under which `map` knows the socket that was seen: more
     /// than one for listeners that share a port.
-    pub(super) fn named(
-        &mut self,
-        map: &HashMap<SockAddr64, Entry, RandomState>,
-        seen: &Snapshot,
-    ) -> Vec<SockAddr64> {
+    pub(super) fn named(&mut self, map: &ByAddress<Entry>, seen: &Snapshot) -> Vec<SockAddr64> {
         let by_tuple = self.by_tuple.get_or_insert_with(|| index(map));
         let found = by_tuple.get(&(seen.netns, seen.tuple));
         let mut named = found.cloned().unwrap_or_default();
@@ -165,11 +158,9 @@ impl Walk {
     }
 }
 
-fn index(
-    map: &HashMap<SockAddr64, Entry, RandomState>,
-) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
+fn index(map: &ByAddress<Entry>) -> HashMap<Key, Vec<SockAddr64>, RandomState> {
     let mut by_tuple: HashMap<Key, Vec<SockAddr64>, RandomState> = HashMap::default();
-    for (sk, entry) in map {
+    for (sk, entry) in map.iter() {
         let known = by_tuple.entry((entry.netns, entry.tuple)).or_default();
         known.push(*sk);
     }

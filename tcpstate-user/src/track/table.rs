@@ -2,12 +2,11 @@
 //!
 //! It decides which connection an event belongs to; it writes no lines.
 
-use foldhash::fast::RandomState;
-use hashbrown::{HashMap, hash_map};
 use tcpstate_common::{record::how, state::TcpState};
 
 use super::{
     Counters, Dwell,
+    by_address::ByAddress,
     entry::{Entry, Generation},
     hearsay::Hearsay,
     nameless::Nameless,
@@ -28,7 +27,7 @@ pub(super) enum Relation {
 /// The sockets, at most as many as said.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) map: HashMap<SockAddr64, Entry, RandomState>,
+    pub(super) map: ByAddress<Entry>,
     pub(super) nameless: Nameless,
     pub(super) hearsay: Hearsay,
     max: usize,
@@ -37,7 +36,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            map: HashMap::default(),
+            map: ByAddress::with_room(max),
             nameless: Nameless::default(),
             hearsay: Hearsay::default(),
             max,
@@ -76,32 +75,29 @@ impl Table {
         full: bool,
         counters: &mut Counters,
     ) -> Option<(&mut Entry, Relation)> {
-        match self.map.entry(event.sk) {
-            hash_map::Entry::Occupied(slot) => {
-                let entry = slot.into_mut();
-                forget_nameless(&mut self.nameless, at, event, Some(entry));
-                let relation = relate(entry, at, event, generation, counters);
-                Some((entry, relation))
-            }
-            hash_map::Entry::Vacant(slot) => {
-                if let Some(mut seeded) = self.nameless.take(at, event, generation) {
-                    counters.connections += 1;
-                    self.hearsay.tell(event.sk, &mut seeded);
-                    let entry = slot.insert(seeded);
-                    let relation = relate(entry, at, event, generation, counters);
-                    return Some((entry, relation));
-                }
-                if full {
-                    counters.refused += 1;
-                    return None;
-                }
-                counters.connections += 1;
-                forget_nameless(&mut self.nameless, at, event, None);
-                self.hearsay.forget(event.sk);
-                let entry = slot.insert(Entry::before(at, event, generation));
-                Some((entry, Relation::Starts(Dwell::Unknown)))
-            }
+        if let Some(place) = self.map.find(event.sk) {
+            let entry = self.map.at_mut(place)?;
+            forget_nameless(&mut self.nameless, at, event, Some(entry));
+            let relation = relate(entry, at, event, generation, counters);
+            return Some((entry, relation));
         }
+        if let Some(mut seeded) = self.nameless.take(at, event, generation) {
+            counters.connections += 1;
+            self.hearsay.tell(event.sk, &mut seeded);
+            let entry = self.map.insert(event.sk, seeded);
+            let relation = relate(entry, at, event, generation, counters);
+            return Some((entry, relation));
+        }
+        if full {
+            counters.refused += 1;
+            return None;
+        }
+        counters.connections += 1;
+        forget_nameless(&mut self.nameless, at, event, None);
+        self.hearsay.forget(event.sk);
+        let before = Entry::before(at, event, generation);
+        let entry = self.map.insert(event.sk, before);
+        Some((entry, Relation::Starts(Dwell::Unknown)))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn contradicts(known: &Tuple, seen: &Tuple) -> bool {
         return false;
     }
     let remote = known.rport != seen.rport
-        || (is_specified(&known.raddr) && is_specified(&seen.raddr) && known.raddr != seen.raddr);
+        || (known.raddr != seen.raddr && is_specified(&known.raddr) && is_specified(&seen.raddr));
     let local = known.lport != 0 && seen.lport != 0 && known.lport != seen.lport;
     remote || local
 }
@@ -41,6 +41,9 @@ pub(super) fn contradicts(known: &Tuple, seen: &Tuple) -> bool {
 /// replaced by a cleared one: `tcp_disconnect` clears the remote end around
 /// `-> CLOSE`.
 pub(super) fn improve(known: &mut Tuple, seen: &Tuple, state: TcpState) {
+    if known == seen {
+        return;
+    }
     if is_complete(seen, state) {
         *known = *seen;
         return;

@@ -119,7 +119,11 @@ impl Tracker {
     }
 
     /// Writes what no further record can change any more.
+    #[inline]
     pub(super) fn settle_minisockets(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        if self.minisockets.awaits_nothing() {
+            return;
+        }
         while let Some(tw) = self.minisockets.stop_due(now) {
             self.settle_stop(tw, out);
         }

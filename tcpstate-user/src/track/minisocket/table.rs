@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     decode::{KtimeNs, SockAddr64, Transition},
-    track::{Cause, ConnId, Process, entry::Generation, nameless::Key, tuple::contradicts},
+    track::{
+        Cause, ConnId, Process, by_address::ByAddress, entry::Generation, nameless::Key,
+        tuple::contradicts,
+    },
 };
 
 /// How long an end is not certain. `timer_expire_entry` and a new start follow
@@ -72,9 +75,9 @@ pub(in crate::track) struct Stop {
 
 /// All minisockets. Queues and maps keep their memory, so nothing is allocated
 /// once the usual number was there at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::track) struct Minisockets {
-    pub(in crate::track) map: HashMap<SockAddr64, Minisocket, RandomState>,
+    pub(in crate::track) map: ByAddress<Minisocket>,
     /// Those whose source told no address (`sock_diag`).
     pub(in crate::track) nameless: HashMap<Key, Minisocket, RandomState>,
     begins: HashMap<Tie, Begin, RandomState>,
@@ -91,6 +94,23 @@ pub(in crate::track) struct Minisockets {
 }
 
 impl Minisockets {
+    /// None, and room for so many by address.
+    pub(in crate::track) fn with_room(room: usize) -> Self {
+        Self {
+            map: ByAddress::with_room(room),
+            nameless: HashMap::default(),
+            begins: HashMap::default(),
+            begins_due: VecDeque::new(),
+            stops: HashMap::default(),
+            stops_due: VecDeque::new(),
+            resets: Resets::default(),
+            connects: Connects::default(),
+            over: Over::default(),
+            watched_since: None,
+            gap: (Generation::default(), KtimeNs::default()),
+        }
+    }
+
     pub(in crate::track) fn len(&self) -> usize {
         self.map.len() + self.nameless.len()
     }
@@ -100,6 +120,11 @@ impl Minisockets {
     pub(super) fn queued(&self) -> usize {
         let queues = self.begins_due.capacity() + self.stops_due.capacity();
         queues + self.begins.allocation_size() + self.stops.allocation_size()
+    }
+
+    /// Whether nothing is due some time.
+    pub(super) fn awaits_nothing(&self) -> bool {
+        self.stops_due.is_empty() && self.begins_due.is_empty()
     }
 
     /// From `at` on, no begin goes unreported.
@@ -113,6 +138,7 @@ impl Minisockets {
     }
 
     /// Notes which gap was the last before a record of `at`.
+    #[inline]
     pub(in crate::track) fn note_gap(&mut self, at: KtimeNs, generation: Generation) {
         if self.gap.0 != generation {
             self.gap = (generation, at);
@@ -140,7 +166,9 @@ impl Minisockets {
             .has_seen(at, &key)
             .then(|| self.nameless.remove(&key))
             .flatten();
-        self.map.extend(seen.map(|seen| (tw, seen)));
+        if let Some(seen) = seen {
+            self.map.insert(tw, seen);
+        }
     }
 
     /// A full socket that was missed is carried on by the minisocket of its

@@ -97,7 +97,11 @@ impl Tracker {
     }
 
     /// Writes what no further record can change any more.
+    #[inline]
     pub(in crate::track) fn settle_requests(&mut self, now: KtimeNs, out: &mut Vec<Change>) {
+        if self.requests.awaits_nothing() {
+            return;
+        }
         while let Some(end) = self.requests.death_due(now) {
             self.conclude_request(&end, out);
         }

@@ -81,6 +81,11 @@ pub(in crate::track) struct Requests {
 }
 
 impl Requests {
+    /// Whether nothing is due some time.
+    pub(super) fn awaits_nothing(&self) -> bool {
+        self.deaths.is_empty() && self.children.is_empty()
+    }
+
     /// From `at` on, nothing goes unreported but what is lost.
     pub(in crate::track) fn watch(&mut self, at: KtimeNs) {
         self.watched_since.get_or_insert(at);
@@ -91,6 +96,7 @@ impl Requests {
     }
 
     /// Notes which gap was the last before a record of `at`.
+    #[inline]
     pub(in crate::track) fn note_gap(&mut self, at: KtimeNs, generation: Generation) {
         if self.gap.0 != generation {
             self.gap = (generation, at);
