@@ -128,6 +128,20 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
+    /// How many types there are, `void` left out.
+    pub(super) fn count(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Functions by name, each with the number of its type less one.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.functions.iter().filter_map(|position| {
+            let index = self.positions.binary_search(position).ok()?;
+            let name = word(self.types, *position as usize).ok()?;
+            Some((index, self.name(name).ok()?))
+        })
+    }
+
     pub(super) fn type_by_id(&self, id: u32) -> Result<Type, BtfError> {
         let position = (id as usize)
             .checked_sub(1)
