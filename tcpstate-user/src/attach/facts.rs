@@ -10,7 +10,7 @@ use std::{
     thread::{self, ScopedJoinHandle},
 };
 
-use aya::{Btf as AyaBtf, BtfError, EbpfLoader, Endianness};
+use aya::{Btf as AyaBtf, EbpfLoader, Endianness};
 
 use super::{
     btf::{self, Btf},
@@ -47,13 +47,14 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// The functions that any hook may be attached to, as the loader wants them.
-pub(super) fn functions(own: &Btf<'_>) -> Result<AyaBtf, BtfError> {
+pub(super) fn functions(own: &Btf<'_>) -> anyhow::Result<AyaBtf> {
     let mut names = Vec::new();
     for candidate in Signal::ALL.iter().flat_map(|signal| signal.candidates()) {
         name_functions(&candidate.attach, &mut names);
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    AyaBtf::parse(&own.only_functions(&names), Endianness::default())
+    let bytes = own.only_functions(&names)?;
+    Ok(AyaBtf::parse(&bytes, Endianness::default())?)
 }
 
 fn name_functions(attach: &Attach, names: &mut Vec<String>) {
