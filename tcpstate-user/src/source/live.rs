@@ -5,11 +5,7 @@
 //! it is dearer than everything else the programs do), so a timer is the
 //! backstop that brings a lone event to the screen.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    time::Duration,
-};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use rustix::time::{
@@ -26,14 +22,20 @@ const BACKSTOP: Duration = Duration::from_millis(50);
 /// look costs an idle host as much as the wake-up for it, 20 to 40 us.
 const IDLE: Duration = Duration::from_millis(80);
 
+/// After so many looks that found nothing, which is more than a second, nothing is
+/// left that waits for time to pass (a line waits for a RST for a second at most),
+/// and whoever waits is told of every tenth only.
+const QUIET: u32 = 16;
+const SELDOM: u32 = 10;
+
 /// The ring buffer of one session.
 pub struct LiveRing {
     ring: AsyncFd<RingBuf<MapData>>,
     /// A timer of its own: the runtime's wakes twice for one deadline, because it
     /// sorts timers into slots of 64 ms first.
     alarm: AsyncFd<OwnedFd>,
-    /// Whether the last look found anything.
-    is_flowing: bool,
+    /// How many looks have found nothing since one found something.
+    empty_looks: u32,
 }
 
 impl LiveRing {
@@ -53,7 +55,7 @@ impl LiveRing {
             // SAFETY: as above.
             alarm: unsafe { AsyncFd::register_with_interest(alarm, Interest::READABLE) }
                 .map_err(|refused| refused.into_parts().1)?,
-            is_flowing: true,
+            empty_looks: 0,
         })
     }
 
@@ -64,13 +66,24 @@ impl LiveRing {
     ///
     /// When the runtime loses the ring's descriptor.
     pub async fn wait(&mut self) -> io::Result<()> {
-        self.set_alarm(if self.is_flowing { BACKSTOP } else { IDLE })?;
-        tokio::select! {
-            ready = self.ring.readable() => ready?.clear_ready(),
-            ready = self.alarm.readable() => ready?.clear_ready(),
+        loop {
+            let flows = self.empty_looks == 0;
+            self.set_alarm(if flows { BACKSTOP } else { IDLE })?;
+            tokio::select! {
+                ready = self.ring.readable() => ready?.clear_ready(),
+                ready = self.alarm.readable() => ready?.clear_ready(),
+            }
+            self.empty_looks = self.empty_looks.saturating_add(1);
+            let is_quiet = self.empty_looks > QUIET && !self.empty_looks.is_multiple_of(SELDOM);
+            if !is_quiet || self.has_record() {
+                return Ok(());
+            }
         }
-        self.is_flowing = false;
-        Ok(())
+    }
+
+    fn has_record(&mut self) -> bool {
+        // A record is taken when it is dropped.
+        self.ring.get_mut().next().map(std::mem::forget).is_some()
     }
 
     fn set_alarm(&self, after: Duration) -> io::Result<()> {
@@ -91,7 +104,9 @@ impl LiveRing {
             each(&record);
             count += 1;
         }
-        self.is_flowing |= count > 0;
+        if count > 0 {
+            self.empty_looks = 0;
+        }
         count
     }
 }
