@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     panic::resume_unwind,
-    thread::{self, ScopedJoinHandle},
+    thread::{self, Scope},
 };
 
 use aya::{Btf as AyaBtf, EbpfLoader, Endianness};
@@ -30,20 +30,28 @@ impl Facts {
     /// Reads everything; fails when there are no types.
     pub(super) fn read() -> io::Result<Self> {
         thread::scope(|scope| {
-            let symbols = scope.spawn(Symbols::read);
-            let loader = scope.spawn(EbpfLoader::new);
+            let symbols = beside(scope, Symbols::read);
+            let loader = beside(scope, EbpfLoader::new);
             let types = fs::read(btf::VMLINUX);
             Ok(Self {
-                symbols: joined(symbols),
-                loader: joined(loader),
+                symbols: symbols(),
+                loader: loader(),
                 types: types?,
             })
         })
     }
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+/// Begins it in a thread, or does it when the value is wanted if there can be none.
+fn beside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    read: fn() -> T,
+) -> impl FnOnce() -> T {
+    let thread = thread::Builder::new().spawn_scoped(scope, read);
+    move || match thread {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        Err(_refused) => read(),
+    }
 }
 
 /// The functions that any hook may be attached to, as the loader wants them.
