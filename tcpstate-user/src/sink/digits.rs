@@ -22,6 +22,12 @@ pub(super) fn decimal(number: u64, out: &mut Vec<u8>) {
             let ([a, b], [c, d]) = (pair(number / 100), pair(number % 100));
             out.extend_from_slice(&[a, b, c, d]);
         }
+        // Most ports.
+        10_000..100_000 => {
+            let [[_, a], [b, c], [d, e]] =
+                [number / 10_000, number / 100 % 100, number % 100].map(pair);
+            out.extend_from_slice(&[a, b, c, d, e]);
+        }
         _ => padded(number, 1, out),
     }
 }
@@ -81,7 +87,7 @@ pub(super) fn width(number: u64) -> usize {
 mod tests {
     use super::{decimal, hex, padded, width};
 
-    const NUMBERS: [u64; 16] = [
+    const NUMBERS: [u64; 18] = [
         0,
         1,
         9,
@@ -95,6 +101,8 @@ mod tests {
         5_070,
         9_999,
         10_000,
+        43_210,
+        100_000,
         65_535,
         1_000_000_000,
         u64::MAX,
