@@ -1,22 +1,18 @@
 //! What the kernel side counted.
 
+mod mapped;
+
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{Array, MapData},
-};
-use tcpstate_common::settings::Counters;
+use aya::{Ebpf, maps::Map};
 
+use self::mapped::Mapped;
 use super::{
     bpf,
     candidates::{COPY, TRANSITION, TRANSITION_AGAIN},
     loader::{COUNTERS, possible_cpus},
 };
-
-/// A [`Counters`] as words: the fields of one, in order.
-type Words = [u64; size_of::<Counters>() / 8];
 
 /// Counters of all CPUs together, since the session was opened. Monotonic.
 ///
@@ -42,78 +38,100 @@ pub struct Totals {
     pub recursion: u64,
 }
 
-/// The counters' map.
+/// The counters' map, and whom to ask for what is not in it.
 pub(super) struct CounterMap {
-    map: Array<MapData, Words>,
-    cpus: u32,
+    cells: Mapped,
+    programs: Vec<(String, Kind)>,
+}
+
+/// What it means that a program was kept from an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The first one at transitions. What the second one misses the first one sees.
+    Transition,
+    /// It has a copy, or is one.
+    WithCopy,
+    Other,
 }
 
 impl CounterMap {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let map = ebpf.take_map(COUNTERS).context("no counters")?;
+    pub(super) fn new(ebpf: &Ebpf) -> Result<Self> {
+        let Some(Map::Array(map)) = ebpf.map(COUNTERS) else {
+            anyhow::bail!("no counters");
+        };
+        let cells = Mapped::new(map.fd().as_fd(), possible_cpus());
         Ok(Self {
-            map: Array::try_from(map)?,
-            cpus: possible_cpus(),
+            cells: cells.context("cannot map the counters into memory")?,
+            programs: Vec::new(),
         })
     }
 
-    /// The totals; `recursion` over all programs that are loaded.
+    /// Notes which programs are loaded: from now on none is.
+    pub(super) fn note_programs(&mut self, ebpf: &Ebpf) {
+        let loaded = ebpf.programs().filter(|(_, program)| program.fd().is_ok());
+        let kinds = loaded.filter_map(|(name, _)| Some((name.to_owned(), kind(ebpf, name)?)));
+        self.programs = kinds.collect();
+    }
+
+    /// The totals; `recursion` over all programs that are loaded, which takes a
+    /// system call for each.
     pub(super) fn read(&self, ebpf: &Ebpf) -> Result<Totals> {
         // Misses before what was seen in spite of them: what is missed in between
         // and seen by a copy must not look like a loss.
-        let misses = Misses::read(ebpf)?;
-        let (mut firsts, mut seconds) = (0, 0);
-        let mut totals = Totals::default();
-        for cpu in 0..self.cpus {
-            let words = self.map.get(&cpu, 0).context("cannot read the counters")?;
-            let counters: Counters = zerocopy::transmute!(words);
-            totals.seen += counters.seen;
-            totals.ring_full += counters.ring_full;
-            totals.foreign += counters.foreign;
-            totals.filtered += counters.filtered;
-            totals.rescued += counters.rescued;
-            totals.sampled_out += counters.sampled_out;
-            firsts += counters.firsts;
-            seconds += counters.seconds;
-        }
+        let misses = self.misses(ebpf)?;
+        let counters = self.cells.sum();
         // Each of these events has come to two programs, or has been missed by them.
-        let by_both = (misses.with_copy + seconds).saturating_sub(firsts) / 2;
-        let transitions = misses.transitions.saturating_sub(totals.rescued);
-        totals.recursion = transitions + by_both + misses.others;
-        Ok(totals)
+        let by_both = (misses.with_copy + counters.seconds).saturating_sub(counters.firsts) / 2;
+        let transitions = misses.transitions.saturating_sub(counters.rescued);
+        Ok(Totals {
+            seen: counters.seen,
+            ring_full: counters.ring_full,
+            foreign: counters.foreign,
+            filtered: counters.filtered,
+            rescued: counters.rescued,
+            sampled_out: counters.sampled_out,
+            recursion: transitions + by_both + misses.others,
+        })
+    }
+
+    /// [`Totals::ring_full`], without a system call.
+    pub(super) fn ring_full(&self) -> u64 {
+        self.cells.sum().ring_full
+    }
+
+    fn misses(&self, ebpf: &Ebpf) -> Result<Misses> {
+        let mut all = Misses::default();
+        for (name, kind) in &self.programs {
+            let program = ebpf.program(name).context("a program is gone")?;
+            let misses = bpf::recursion_misses(program.fd()?.as_fd())
+                .context("cannot read a program's statistics")?;
+            match kind {
+                Kind::Transition => all.transitions = misses,
+                Kind::WithCopy => all.with_copy += misses,
+                Kind::Other => all.others += misses,
+            }
+        }
+        Ok(all)
     }
 }
 
 /// Events that a program was kept from, because it was running already.
 #[derive(Default)]
 struct Misses {
-    /// By the first program at transitions. What the second one misses the first
-    /// one sees.
     transitions: u64,
-    /// By programs that have a copy, and by these copies.
     with_copy: u64,
     others: u64,
 }
 
-impl Misses {
-    fn read(ebpf: &Ebpf) -> Result<Self> {
-        let mut all = Self::default();
-        for (name, program) in ebpf.programs() {
-            let Ok(program) = program.fd() else {
-                continue;
-            };
-            let misses = bpf::recursion_misses(program.as_fd())
-                .context("cannot read a program's statistics")?;
-            match name {
-                TRANSITION => all.transitions = misses,
-                TRANSITION_AGAIN => {}
-                // A stack that is missing is no record that is missing.
-                name if name.contains("_stack") => {}
-                name if has_copy(ebpf, name) => all.with_copy += misses,
-                _ => all.others += misses,
-            }
-        }
-        Ok(all)
+/// `None` for programs whose misses are none of ours.
+fn kind(ebpf: &Ebpf, name: &str) -> Option<Kind> {
+    match name {
+        TRANSITION => Some(Kind::Transition),
+        TRANSITION_AGAIN => None,
+        // A stack that is missing is no record that is missing.
+        name if name.contains("_stack") => None,
+        name if has_copy(ebpf, name) => Some(Kind::WithCopy),
+        _ => Some(Kind::Other),
     }
 }
 

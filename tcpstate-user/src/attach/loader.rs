@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader};
 use rustix::time::{ClockId, clock_getres};
 use tcpstate_common::settings::{self, CAPTURE_PLACES, Callers, Capture, Filter, Offsets, Options};
 use zerocopy::IntoBytes as _;
@@ -38,7 +38,6 @@ const MAX_BUCKETS: u32 = 8192;
 
 /// What the object's globals and maps depend on.
 pub(super) struct Plan<'a> {
-    pub(super) types: &'a AyaBtf,
     pub(super) offsets: &'a Offsets,
     pub(super) callers: &'a Callers,
     pub(super) filter: &'a Filter,
@@ -50,7 +49,9 @@ pub(super) struct Plan<'a> {
 }
 
 /// Creates the maps and prepares the programs; none is loaded yet.
-pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
+pub(super) fn load(loader: EbpfLoader<'static>, plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
+    // It shall borrow what does not live as long.
+    let mut loader: EbpfLoader<'_> = loader;
     let ring_bytes = ring_size(plan.ring_bytes);
     let options = Options {
         wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
@@ -64,8 +65,7 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
     } else {
         0
     };
-    EbpfLoader::new()
-        .btf(Some(plan.types))
+    loader
         .override_global(settings::OFFSETS, plan.offsets.as_bytes(), true)
         .override_global(settings::CALLERS, plan.callers.as_bytes(), true)
         .override_global(settings::FILTER, plan.filter.as_bytes(), true)

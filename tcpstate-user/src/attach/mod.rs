@@ -10,6 +10,7 @@ mod capture;
 mod choice;
 mod counters;
 mod error;
+mod facts;
 mod hooks;
 mod kallsyms;
 mod loader;
@@ -19,11 +20,11 @@ mod report;
 mod threads;
 mod trial;
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, io};
 
 use anyhow::Context as _;
 use aya::{
-    Btf as AyaBtf, Ebpf,
+    Ebpf,
     maps::{MapData, RingBuf},
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
@@ -35,7 +36,7 @@ use self::{
     candidates::{INSPECT, PEEK},
     choice::{Choice, Tried},
     counters::CounterMap,
-    kallsyms::Symbols,
+    facts::Facts,
     loader::{EVENTS, Plan},
     trial::{KernelTypes, Link},
 };
@@ -101,19 +102,18 @@ impl Session {
             return Err(AttachError::NoPrivilege);
         }
         privilege::raise_locked_memory_limit();
-        let bytes = fs::read(btf::VMLINUX).map_err(no_btf)?;
-        let own = Btf::parse(&bytes).map_err(unfit)?;
-        let aya = AyaBtf::from_sys_fs().map_err(unfit)?;
+        let facts = Facts::read().map_err(no_btf)?;
+        let own = Btf::parse(&facts.types).map_err(unfit)?;
+        let aya = facts::functions(&own).map_err(unfit)?;
         let types = KernelTypes {
             aya: &aya,
             own: &own,
         };
-        let symbols = Symbols::read();
+        let symbols = facts.symbols;
         let offsets = offsets::offsets(&own).map_err(unfit)?;
         let stacks = capture::possible(&own, &offsets);
         let stacks_of_others = capture::of_others_possible(&own, &offsets);
-        let mut ebpf = loader::load(&Plan {
-            types: &aya,
+        let plan = Plan {
             callers: &symbols.callers,
             offsets: &offsets,
             filter: &request.filter,
@@ -121,8 +121,9 @@ impl Session {
             capture: request.capture.map(|asked| asked.settings(&own)),
             last_looks: request.last_looks,
             verbose: request.verbose,
-        })?;
-        let counters = CounterMap::take(&mut ebpf).map_err(unfit)?;
+        };
+        let mut ebpf = loader::load(facts.loader, &plan)?;
+        let mut counters = CounterMap::new(&ebpf).map_err(unfit)?;
         let mut choice = Choice::new(&mut ebpf, &types, &symbols, request, tried);
         // The transitions late: a socket whose end is missed because its hook
         // came later would lend its history to the next one at its address.
@@ -144,6 +145,7 @@ impl Session {
         }
         let (mut report, links) = choice.made();
         report.signals.sort_by_key(|report| report.signal);
+        counters.note_programs(&ebpf);
         Ok(Self {
             threads: ThreadWalker::new(&mut ebpf).ok(),
             links,
@@ -213,6 +215,12 @@ impl Session {
     /// When the kernel does not let us read its counters any more.
     pub fn counters(&self) -> anyhow::Result<Totals> {
         self.counters.read(&self.ebpf)
+    }
+
+    /// [`Totals::ring_full`], without asking the kernel.
+    #[must_use]
+    pub fn ring_full(&self) -> u64 {
+        self.counters.ring_full()
     }
 
     /// Looks at one socket: its snapshot comes through the ring, before this

@@ -1,7 +1,7 @@
 //! A session at its begin: hooks attached, and what existed before already seen,
 //! so that the first line can say what was not.
 
-use super::complain;
+use super::exit::complain;
 use crate::{
     attach::{AttachError, Request, Session, Signal, ThreadWalker},
     seed::{self, SweepReport},

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    complain,
+    exit::complain,
     view::{Moment, Report},
 };
 use crate::{

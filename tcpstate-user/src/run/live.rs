@@ -7,6 +7,7 @@ use aya_log::EbpfLogger;
 
 use super::{
     begin::{self, Begun},
+    machine::give_back_memory,
     misses::Misses,
     pipeline::Pipeline,
     refresh::Refresh,
@@ -106,8 +107,10 @@ impl Live {
         let mut stop = Stop::new()?;
         let (seeds, walk) = std::mem::take(&mut self.seeds);
         self.walked(&seeds, &walk)?;
+        drop(seeds);
         self.pipeline.start()?;
         stop.after(after);
+        give_back_memory();
         let mut refresh = Refresh::every(self.pipeline.interval());
         let mut more = true;
         loop {
@@ -167,8 +170,9 @@ impl Live {
     /// Takes what the ring has, at most a batch; returns whether there is more.
     fn batch(&mut self) -> Result<bool> {
         let before = ktime_now();
-        let more = self.drain()? == BATCH;
-        self.notice_gaps(more)?;
+        let records = self.drain()?;
+        let more = records == BATCH;
+        self.notice_gaps(records)?;
         if self.look()? {
             self.drain()?;
         }
@@ -211,19 +215,26 @@ impl Live {
         Ok(count)
     }
 
-    /// Losses mark the records that follow them; but there may be `more`, or
-    /// none, and the mark may look like the one before. Recursion leaves none.
-    fn notice_gaps(&mut self, more: bool) -> Result<()> {
-        let totals = self.session.counters()?;
-        if self.misses.read(Instant::now(), totals.recursion)
-            || totals.ring_full - self.known.ring_full >= LOST_WRAPS
-        {
+    /// Losses mark the records that follow them; but there may be more than the
+    /// `records` of a batch, or none, and the mark may look like the one before.
+    /// Recursion leaves none.
+    fn notice_gaps(&mut self, records: usize) -> Result<()> {
+        let now = Instant::now();
+        if self.misses.is_due(now, records) {
+            let recursion = self.session.counters()?.recursion;
+            self.known.recursion = recursion;
+            if self.misses.read(now, recursion) {
+                self.pipeline.gap();
+            }
+        }
+        let ring_full = self.session.ring_full();
+        if ring_full - self.known.ring_full >= LOST_WRAPS {
             self.pipeline.gap();
         }
-        if !more {
-            self.pipeline.note_lost(totals.ring_full);
+        if records < BATCH {
+            self.pipeline.note_lost(ring_full);
         }
-        self.known = totals;
+        self.known.ring_full = ring_full;
         Ok(())
     }
 
@@ -264,7 +275,7 @@ impl Live {
             while self.drain()? == BATCH {}
         }
         // What was lost of the answers must be known before the end.
-        self.notice_gaps(false)?;
+        self.notice_gaps(0)?;
         let mut end = Vec::new();
         seed::end(report, &mut end);
         self.fed(&end)?;

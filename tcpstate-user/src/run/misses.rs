@@ -10,9 +10,22 @@ use std::time::{Duration, Instant};
 /// between the two a task may be preempted, or its CPU taken away by a host.
 const UNDER_WAY: Duration = Duration::from_millis(50);
 
+/// Between two reads while records come: each read asks the kernel of every
+/// program, which takes 10 us, and 100 us where nothing else had run.
+const OFTEN: Duration = Duration::from_millis(25);
+
+/// Between two reads while none come. What keeps a program from an event is
+/// the same program at another event, mostly one that sends a record.
+const RARELY: Duration = Duration::from_millis(500);
+
+/// For so long after a record the next are near.
+const NEAR: Duration = Duration::from_millis(200);
+
 /// What was read so far.
 #[derive(Debug)]
 pub(super) struct Misses {
+    last_read: Option<Instant>,
+    last_record: Option<Instant>,
     /// Gone for good.
     gone: u64,
     /// The fewest that have been read since then, if always more than `gone`.
@@ -23,13 +36,26 @@ impl Misses {
     /// Begins with what was missed before.
     pub(super) const fn new(gone: u64) -> Self {
         Self {
+            last_read: None,
+            last_record: None,
             gone,
             suspected: None,
         }
     }
 
+    /// Whether the count should be read now, when `records` came just now.
+    pub(super) fn is_due(&mut self, now: Instant, records: usize) -> bool {
+        if records > 0 {
+            self.last_record = Some(now);
+        }
+        let within = |since: Option<Instant>, time| since.is_some_and(|at| now - at < time);
+        let is_near = within(self.last_record, NEAR) || self.suspected.is_some();
+        !within(self.last_read, if is_near { OFTEN } else { RARELY })
+    }
+
     /// Takes the count read at `now`. `true` when more are gone for good.
     pub(super) fn read(&mut self, now: Instant, count: u64) -> bool {
+        self.last_read = Some(now);
         if count <= self.gone {
             self.suspected = None;
             return false;
@@ -40,7 +66,8 @@ impl Misses {
         if now.duration_since(since) < UNDER_WAY {
             return false;
         }
-        *self = Self::new(least);
+        self.gone = least;
+        self.suspected = None;
         true
     }
 }
@@ -48,6 +75,24 @@ impl Misses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_often_while_records_come_or_some_may_be_missing() {
+        let begin = Instant::now();
+        let mut misses = Misses::new(0);
+        assert!(misses.is_due(begin, 0), "the first time");
+        misses.read(begin, 0);
+        assert!(!misses.is_due(begin + OFTEN, 0), "nothing happens");
+        assert!(misses.is_due(begin + RARELY, 0));
+        assert!(misses.is_due(begin + OFTEN, 1));
+        misses.read(begin + OFTEN, 1);
+        assert!(!misses.is_due(begin + OFTEN * 3 / 2, 1), "just asked");
+        let later = begin + RARELY * 2;
+        misses.read(later, 1);
+        assert!(!misses.is_due(later + OFTEN / 2, 0));
+        misses.read(later + RARELY, 2);
+        assert!(misses.is_due(later + RARELY + OFTEN, 0), "suspected");
+    }
 
     #[test]
     fn what_a_copy_is_about_to_see_is_not_gone() {

@@ -5,6 +5,7 @@ mod begin;
 mod connections;
 mod dwell;
 mod examine;
+mod exit;
 mod explain;
 mod health;
 mod info;
@@ -22,7 +23,7 @@ mod view;
 
 use std::{
     ffi::OsString,
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
@@ -33,6 +34,7 @@ use self::{
     begin::Begun,
     connections::Gathering,
     dwell::DwellReport,
+    exit::{INSUFFICIENT, account, refuse},
     explain::ExplainReport,
     health::{HealthReport, Page},
     info::session_info,
@@ -43,28 +45,19 @@ use self::{
     view::View,
 };
 use crate::{
-    attach::{AttachError, Capture, Request},
-    cli::{self, Command, FilterSpec, ResolveError},
+    attach::{Capture, Request},
+    cli::{self, Command, FilterSpec},
     connection::{Connections, Told},
     dwell::Dwells,
     explain::Stories,
     health::Health,
     session::{EndInfo, SessionInfo},
     sink::{self, Format, ReportFormat, Reports, Sink},
-    source::recording::{Output, Reader, RecordingError, Writer},
+    source::recording::{Output, Reader, Writer},
     survey::{Asked, Surveyor},
     track::{Follows, Limits, Tracker},
     view::Filter,
 };
-
-/// Something failed while it ran.
-const ERROR: u8 = 1;
-/// What was asked cannot be done.
-const USAGE: u8 = 2;
-/// The kernel or the privilege does not suffice.
-const INSUFFICIENT: u8 = 3;
-/// Finished, but records were lost, or there was no room for sockets.
-const LOST: u8 = 4;
 
 /// How soon `explain` notices that what it waits for is over.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -75,25 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(command) => command,
         Err(error) => return refuse(&error),
     };
-    match execute(command) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&told(&error));
-            ExitCode::from(code_of(&error))
-        }
-    }
-}
-
-/// Says what is wrong with the arguments, or shows the help that was asked for.
-fn refuse(error: &clap::Error) -> ExitCode {
-    let Some(complaint) = cli::complaint(error) else {
-        // Help that goes into a closed pipe is no error.
-        let _closed = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
-    };
-    complain(&complaint);
-    ExitCode::from(USAGE)
+    exit::code(execute(command))
 }
 
 fn execute(command: Command) -> Result<u8> {
@@ -332,69 +307,4 @@ fn run(
         .enable_all()
         .build()?
         .block_on(async { Live::new(session, pipeline, tape)?.run(live.duration).await })
-}
-
-/// Says on standard error what a person must know of the end, unless the output
-/// has said it; returns the exit status.
-fn account(end: &EndInfo, said: bool) -> u8 {
-    let lost = !end.complete || end.lost.as_ref().is_none_or(|lost| !lost.is_empty());
-    let incomplete = lost || end.no_room > 0;
-    if !said || incomplete {
-        complain(&sink::report::end(end));
-    }
-    if incomplete { LOST } else { 0 }
-}
-
-/// The error and what it comes from, each said once: some say it themselves.
-fn told(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
-fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<AttachError>() {
-        INSUFFICIENT
-    } else if error.is::<ResolveError>() {
-        USAGE
-    } else {
-        match error.downcast_ref() {
-            // Found out while it ran.
-            Some(RecordingError::Write(..)) | None => ERROR,
-            Some(_) => USAGE,
-        }
-    }
-}
-
-/// Whoever read the results has gone: a normal end.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
-}
-
-/// The one place that writes to standard error.
-fn complain(line: &str) {
-    // With standard error gone there is nobody to tell.
-    let _gone = writeln!(io::stderr(), "tcpstate: {line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::told;
-
-    #[test]
-    fn a_cause_that_an_error_has_named_is_not_said_again() {
-        let cause = || anyhow::anyhow!("no such file");
-        let named = cause().context("a.tcpstate: no such file");
-        assert_eq!(told(&named), "a.tcpstate: no such file");
-        let bare = cause().context("cannot begin");
-        assert_eq!(told(&bare), "cannot begin: no such file");
-    }
 }

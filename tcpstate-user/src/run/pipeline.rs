@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::{complain, view::View};
+use super::{exit::complain, view::View};
 use crate::{
     decode::{DecodeError, Event, KtimeNs, SockAddr64, decode, records, subject},
     session::EndInfo,

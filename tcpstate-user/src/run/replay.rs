@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{complain, pipeline::Pipeline};
+use super::{exit::complain, pipeline::Pipeline};
 use crate::{
     session::EndInfo,
     source::recording::{Ending, Reader},

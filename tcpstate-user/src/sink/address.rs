@@ -5,32 +5,64 @@ use std::{io::Write, net::Ipv6Addr};
 use super::digits;
 use crate::decode::Family;
 
-/// First twelve bytes of a v4-mapped address (RFC 4291 section 2.5.5.2).
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+/// What stands before the last four bytes of a v4-mapped address (RFC 4291
+/// section 2.5.5.2).
+const MAPPED: u128 = 0xffff;
 
 /// Whether the tracker knows it: nothing has an unspecified address and no port.
 pub(super) fn is_known(addr: &[u8; 16], port: u16) -> bool {
-    let unspecified = addr[12..] == [0; 4] && (addr[..12] == [0; 12] || addr[..12] == MAPPED);
-    port != 0 || !unspecified
+    let bits = u128::from_be_bytes(*addr);
+    port != 0 || (bits != 0 && bits != MAPPED << 32)
 }
 
 /// The address alone: dotted for an IPv4 socket, `::ffff:192.0.2.1` for a
 /// v4-mapped one.
 pub(super) fn write(addr: &[u8; 16], family: Family, out: &mut Vec<u8>) {
-    match (family, addr) {
-        (Family::Inet, [head @ .., a, b, c, d]) if head == &MAPPED || addr == &[0; 16] => {
-            let [first, rest @ ..] = [a, b, c, d];
-            digits::decimal(u64::from(*first), out);
-            for byte in rest {
-                out.push(b'.');
-                digits::decimal(u64::from(*byte), out);
-            }
+    let bits = u128::from_be_bytes(*addr);
+    match family {
+        Family::Inet if bits >> 32 == MAPPED || bits == 0 => {
+            let [.., a, b, c, d] = *addr;
+            dotted([a, b, c, d], out);
         }
         _ => {
             // Writing into a Vec does not fail.
             let _infallible = write!(out, "{}", Ipv6Addr::from(*addr));
         }
     }
+}
+
+/// Each octet with the dot behind it, and the length of both.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut octet = 0_u16;
+    while octet < 256 {
+        let text = &mut octets[octet as usize];
+        let [a, b, c] = [octet / 100, octet / 10 % 10, octet % 10];
+        *text = match octet {
+            0..10 => ([digit(c), b'.', b'.', b'.'], 2),
+            10..100 => ([digit(b), digit(c), b'.', b'.'], 3),
+            _ => ([digit(a), digit(b), digit(c), b'.'], 4),
+        };
+        octet += 1;
+    }
+    octets
+};
+
+#[expect(clippy::cast_possible_truncation, reason = "below ten")]
+const fn digit(number: u16) -> u8 {
+    b'0' + number as u8
+}
+
+/// `192.0.2.1`, put together before it is appended.
+fn dotted(octets: [u8; 4], out: &mut Vec<u8>) {
+    let mut text = [0; 16];
+    let mut at = 0;
+    for octet in octets {
+        let (digits, length) = OCTETS[usize::from(octet)];
+        text[at..at + 4].copy_from_slice(&digits);
+        at += length;
+    }
+    out.extend_from_slice(&text[..at - 1]);
 }
 
 /// `192.0.2.1:80`, `[2001:db8::1]:80`, `*` for a port that is not known, `-`

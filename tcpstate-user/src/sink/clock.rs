@@ -8,13 +8,13 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use super::digits::{padded, two_digits};
 use crate::decode::KtimeNs;
 
-const SECOND: i128 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Clock {
     offset_ns: i64,
     zone: TimeZone,
-    /// The second that `date_time` and `offset` belong to.
+    /// When the second began that `date_time` and `offset` belong to.
     second: Option<i128>,
     date_time: [u8; 19],
     offset: Vec<u8>,
@@ -44,14 +44,16 @@ impl Clock {
     /// Any sum of kernel time and offset: it lies in the years 1677 to 2846.
     pub(super) fn at(&mut self, at: KtimeNs) -> Instant<'_> {
         let ns = i128::from(at.0) + i128::from(self.offset_ns);
-        let second = ns.div_euclid(SECOND);
-        if self.second != Some(second) {
+        let within = |second: i128| u64::try_from(ns - second).ok().filter(|&ns| ns < SECOND);
+        let nanos = self.second.and_then(within).unwrap_or_else(|| {
+            let nanos = ns.rem_euclid(i128::from(SECOND));
             self.look_up(ns);
-            self.second = Some(second);
-        }
+            self.second = Some(ns - nanos);
+            u64::try_from(nanos).unwrap_or(0)
+        });
         Instant {
             date_time: &self.date_time,
-            nanos: u64::try_from(ns.rem_euclid(SECOND)).unwrap_or(0),
+            nanos,
             offset: &self.offset,
         }
     }

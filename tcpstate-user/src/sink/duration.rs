@@ -2,7 +2,7 @@
 //!
 //! Cut off, never rounded up: a lower bound must stay one.
 
-use super::digits::{decimal, padded};
+use super::digits::{decimal, padded, three};
 use crate::track::Dwell;
 
 /// `12µs`, `1.234ms`, `993ms`, `60.4s`, `2m03s`, `3h05m`, `2d04h`. Returns how
@@ -63,7 +63,10 @@ fn number(value: u64, unit: &str, out: &mut Vec<u8>) {
 fn point(whole: u64, part: u64, width: usize, unit: &str, out: &mut Vec<u8>) {
     decimal(whole, out);
     out.push(b'.');
-    padded(part, width, out);
+    match width {
+        3 => out.extend_from_slice(&three(part)),
+        _ => padded(part, width, out),
+    }
     out.extend_from_slice(unit.as_bytes());
 }
 

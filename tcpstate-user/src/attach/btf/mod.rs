@@ -6,6 +6,7 @@
 //! answer. Format: <https://docs.kernel.org/bpf/btf.html>.
 
 mod parse;
+mod sparse;
 #[cfg(test)]
 mod tests;
 

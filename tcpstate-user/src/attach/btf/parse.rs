@@ -4,6 +4,11 @@
 //! then, by its kind, more. One pass notes where each begins and sorts out the
 //! kinds that are searched by name; names are compared as bytes, on demand.
 
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
+
 use super::BtfError;
 
 /// Type section and string section, and where each type begins.
@@ -16,10 +21,13 @@ pub(crate) struct Btf<'a> {
     functions: Vec<u32>,
     typedefs: Vec<u32>,
     enums: Vec<u32>,
+    /// Where what was looked for is: a search takes up to half a millisecond, and
+    /// most of them are for the fields of a few structures.
+    known: RefCell<HashMap<(Kind, String), Option<u32>>>,
 }
 
 /// The kinds of type, those that are treated alike together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// Integers and floats.
     Sized,
@@ -85,6 +93,7 @@ impl<'a> Btf<'a> {
             functions: Vec::new(),
             typedefs: Vec::new(),
             enums: Vec::new(),
+            known: RefCell::default(),
         };
         btf.index()?;
         Ok(btf)
@@ -112,6 +121,21 @@ impl<'a> Btf<'a> {
 
     /// The first type of this kind and name.
     pub(super) fn find(&self, kind: Kind, name: &str) -> Result<Option<Type>, BtfError> {
+        let key = (kind, name.to_owned());
+        let known = self.known.borrow().get(&key).copied();
+        let position = match known {
+            Some(position) => position,
+            None => {
+                let found = self.search(kind, name)?;
+                self.known.borrow_mut().insert(key, found);
+                found
+            }
+        };
+        let read = |position| Ok(read_type(self.types, position as usize)?.0);
+        position.map(read).transpose()
+    }
+
+    fn search(&self, kind: Kind, name: &str) -> Result<Option<u32>, BtfError> {
         let candidates = match kind {
             Kind::Struct => &self.structs,
             Kind::Func => &self.functions,
@@ -120,12 +144,44 @@ impl<'a> Btf<'a> {
             _ => return Ok(None),
         };
         for &position in candidates {
-            let position = position as usize;
-            if self.is_name(word(self.types, position)?, name) {
-                return read_type(self.types, position).map(|(found, _)| Some(found));
+            if self.is_name(word(self.types, position as usize)?, name) {
+                return Ok(Some(position));
             }
         }
         Ok(None)
+    }
+
+    /// The number of the function `name`, less one.
+    pub(super) fn function_index(&self, name: &str) -> Result<Option<usize>, BtfError> {
+        self.find(Kind::Func, name)?;
+        let position = self
+            .known
+            .borrow()
+            .get(&(Kind::Func, name.to_owned()))
+            .copied();
+        let index = |position: u32| self.positions.binary_search(&position).ok();
+        Ok(position.flatten().and_then(index))
+    }
+
+    /// How many types there are, `void` left out.
+    pub(super) fn count(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Notes where the functions of these names are, by one search for all.
+    pub(super) fn find_functions(&self, names: &[&str]) {
+        let mut missing: HashSet<_> = names.iter().map(|name| name.as_bytes()).collect();
+        for &position in &self.functions {
+            let name = word(self.types, position as usize).and_then(|name| self.name(name));
+            if let Ok(name) = name
+                && missing.remove(name)
+            {
+                let name = String::from_utf8_lossy(name).into_owned();
+                self.known
+                    .borrow_mut()
+                    .insert((Kind::Func, name), Some(position));
+            }
+        }
     }
 
     pub(super) fn type_by_id(&self, id: u32) -> Result<Type, BtfError> {

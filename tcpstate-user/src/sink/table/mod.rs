@@ -61,7 +61,7 @@ fn time(row: &mut Row<'_>, at: KtimeNs, style: &mut Style) {
     row.cell(0, |out| {
         out.extend_from_slice(&instant.date_time[11..]);
         out.push(b'.');
-        digits::padded(instant.nanos / 1_000_000, 3, out);
+        out.extend_from_slice(&digits::three(instant.nanos / 1_000_000));
         12
     });
 }
