@@ -1,12 +1,15 @@
 //! Timers stopped while the kernel ran no BPF program, whoever's it was.
 //!
-//! A kernel that somebody has changed may keep all programs from what happens while
-//! certain tasks run: interrupts that come then included, and no count of misses
-//! says so. The kernel's counters know of these events, and so does perf, so what a
-//! program that does nothing but count lacks of perf's number was kept from it.
-//! (Seen with 6.18.44 as the guest of a cloud: in a flood of SYNs perf saw 81,043
-//! requests time out, as many as the kernel's counter says, each BPF program 80,876;
-//! the others had been in one softirq. None of Debian's kernels does this.)
+//! A kernel may be changed so that programs are kept from all that happens while
+//! certain tasks run, interrupts that come then included, and no count of misses says
+//! so. (6.18.44 as one cloud's guest has it does so for its first process: of 334,366
+//! stopped timers 1,689 came to no program, and perf named a thread of that process as
+//! the current task of 1,689.) The kernel's own counters have such events, and so does
+//! perf: what a program that does nothing but count lacks of perf's number was kept
+//! from it.
+//!
+//! Perf counts nothing while a classic program at the same tracepoint returns 0, so
+//! this would not do where `witness` is.
 
 use std::{
     fs::File,
