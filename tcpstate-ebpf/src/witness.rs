@@ -8,9 +8,9 @@
 #![no_main]
 
 use aya_ebpf::{
-    macros::{map, tracepoint},
+    macros::{map, raw_tracepoint, tracepoint},
     maps::PerCpuArray,
-    programs::TracePointContext,
+    programs::{RawTracePointContext, TracePointContext},
 };
 
 /// One more than the largest state number that is counted by itself.
@@ -38,6 +38,10 @@ static PORT: u32 = 0;
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STATES * STATES, 0);
 
+/// How often [`timer_stopped`] has run.
+#[map]
+static STOPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// The kernel lets only programs under a GPL-compatible licence call tracing helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
@@ -50,6 +54,15 @@ fn witness(ctx: TracePointContext) -> u32 {
     // also records the event: it never should.
     let _ = count(&ctx);
     0
+}
+
+/// `timer:timer_cancel`, of which perf keeps a count of its own.
+#[raw_tracepoint(tracepoint = "timer_cancel")]
+fn timer_stopped(_ctx: RawTracePointContext) {
+    if let Some(stops) = STOPS.get_ptr_mut(0) {
+        // SAFETY: as in `count`.
+        unsafe { *stops += 1 };
+    }
 }
 
 fn count(ctx: &TracePointContext) -> Result<(), i32> {

@@ -48,6 +48,7 @@ mod stage;
 mod tables;
 mod tool;
 mod trace;
+mod unseen;
 mod witness;
 mod zoo;
 

@@ -85,7 +85,7 @@ impl Witness {
     }
 }
 
-fn object() -> std::path::PathBuf {
+pub(crate) fn object() -> std::path::PathBuf {
     let path = std::env::var_os("TCPSTATE_WITNESS")
         .or_else(|| option_env!("TCPSTATE_WITNESS").map(OsString::from));
     path.expect("TCPSTATE_WITNESS: the object file of the witness; cargo xtask test builds it")
