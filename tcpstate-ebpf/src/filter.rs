@@ -8,6 +8,7 @@ use tcpstate_common::settings::{FILTER_NETS, FILTER_PORTS, Net};
 
 use crate::{
     emit,
+    head::Head,
     maps::{FILTER, setting},
     sock::{Sock, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
 };
@@ -53,28 +54,54 @@ fn count(kept: bool) -> bool {
     kept
 }
 
+/// Most events are refused, if there is a filter, and mostly by their local port:
+/// that is one read.
+#[inline(always)]
+fn passes(sk: Sock, opening: bool) -> bool {
+    lport_passes(sk, opening) && (only_lports() || rest_passes(sk))
+}
+
+#[inline(always)]
+fn lport_passes(sk: Sock, opening: bool) -> bool {
+    let count = setting(&FILTER.lport_count);
+    if count == 0 {
+        return true;
+    }
+    let lport = match sk.num() {
+        0 if !opening && !is_small(sk.state()) => sk.lport_of_old(),
+        num => num,
+    };
+    port_passes(lport, count, &FILTER.lports)
+}
+
+/// Whether it is no full socket: then it ends before `inet_sport`.
+#[inline(always)]
+fn is_small(state: u8) -> bool {
+    matches!(state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV)
+}
+
 /// Not inlined: it would be most of every program.
 #[inline(never)]
-fn passes(sk: Sock, opening: bool) -> bool {
-    let family = sk.family();
-    let tuple = match sk.state() {
-        TCP_TIME_WAIT | TCP_NEW_SYN_RECV => sk.small_tuple(family),
-        _ if opening => sk.opening_tuple(family),
-        _ => sk.tuple(family),
-    };
-    family_passes(family)
-        && netns_passes(sk)
-        && port_passes(tuple.lport, setting(&FILTER.lport_count), &FILTER.lports)
-        && port_passes(tuple.rport, setting(&FILTER.rport_count), &FILTER.rports)
+fn rest_passes(sk: Sock) -> bool {
+    let head = Head::of(sk);
+    let family = head.family();
+    let tuple = head.tuple(family, 0);
+    port_passes(tuple.rport, setting(&FILTER.rport_count), &FILTER.rports)
+        && family_passes(family)
         && addr_passes(&tuple.laddr, setting(&FILTER.lnet_count), &FILTER.lnets)
         && addr_passes(&tuple.raddr, setting(&FILTER.rnet_count), &FILTER.rnets)
+        && netns_passes(sk)
 }
 
 #[inline(always)]
 fn passes_all() -> bool {
+    setting(&FILTER.lport_count) == 0 && only_lports()
+}
+
+#[inline(always)]
+fn only_lports() -> bool {
     setting(&FILTER.family) == 0
         && setting(&FILTER.netns) == 0
-        && setting(&FILTER.lport_count) == 0
         && setting(&FILTER.rport_count) == 0
         && setting(&FILTER.lnet_count) == 0
         && setting(&FILTER.rnet_count) == 0

@@ -16,6 +16,7 @@ mod close;
 mod destroy;
 mod emit;
 mod filter;
+mod head;
 mod last_look;
 mod maps;
 mod origin;
@@ -29,6 +30,7 @@ mod threads;
 mod timewait;
 mod transition;
 mod twice;
+mod window;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -12,12 +12,16 @@ use tcpstate_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::maps::{OFFSETS, setting};
+use crate::{
+    head::Head,
+    maps::{OFFSETS, setting},
+    window::Window,
+};
 
 /// `IPPROTO_TCP`; MPTCP parents have 262, SCTP 132, DCCP 33.
 const IPPROTO_TCP: u16 = 6;
 const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_INET6: u16 = 10;
 
 /// `sk_state` of a `struct inet_timewait_sock`, as kernel-wide convention.
 pub(crate) const TCP_TIME_WAIT: u8 = 6;
@@ -62,6 +66,19 @@ impl Sock {
         read::<u16>(self.0, setting(&OFFSETS.sock_sk_protocol)) == IPPROTO_TCP
     }
 
+    /// As [`Self::is_tcp`], and `sk_shutdown`, which lies at most 94 bytes away
+    /// on Linux 5.10 to 7.3.
+    #[inline(always)]
+    pub(crate) fn is_tcp_and_shutdown(self) -> (bool, u8) {
+        let protocol = setting(&OFFSETS.sock_sk_protocol);
+        let shutdown = setting(&OFFSETS.sock_sk_shutdown);
+        let begin = protocol.min(shutdown) & !7;
+        let length = protocol.max(shutdown) + 2 - begin;
+        let window = Window::<13>::read(self.0, begin, length);
+        let is_tcp = window.field::<u16>(protocol) == IPPROTO_TCP;
+        (is_tcp, window.field(shutdown))
+    }
+
     /// As [`Self::is_tcp`], for a minisocket: Linux before 6.16 has those of
     /// DCCP too. The `struct proto` is that of the socket's creation, so it is
     /// TCP's own whatever was put on top since (MPTCP, kTLS, sockmap):
@@ -97,53 +114,47 @@ impl Sock {
     }
 
     /// Both ends of a full socket.
-    ///
-    /// The local port is `inet_sport`, as the tracepoint prints it: at
-    /// `-> CLOSE` the port is already released and `skc_num` is 0.
-    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c#L2910-L2923>
     #[inline(always)]
     pub(crate) fn tuple(self, family: u16) -> Tuple {
-        let sport: u16 = read(self.0, setting(&OFFSETS.inet_sock_inet_sport));
-        self.tuple_from(family, u16::from_be(sport))
-    }
-
-    /// Both ends of a full socket that leaves `CLOSE` now.
-    ///
-    /// `inet_sport` may still be that of an earlier connection of this socket,
-    /// `skc_num` is 0 unless the application has bound it:
-    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L250-L259>.
-    #[inline(always)]
-    pub(crate) fn opening_tuple(self, family: u16) -> Tuple {
-        self.small_tuple(family)
+        let head = Head::of(self);
+        head.tuple(family, self.lport(&head))
     }
 
     /// Both ends of a minisocket or a request, which end before `inet_sport`.
     #[inline(always)]
     pub(crate) fn small_tuple(self, family: u16) -> Tuple {
-        self.tuple_from(family, read(self.0, setting(&OFFSETS.sock_common_skc_num)))
+        let head = Head::of(self);
+        head.tuple(family, head.num())
     }
 
-    /// A v4-mapped socket has its addresses in the IPv6 fields.
-    ///
-    /// Addresses are moved as numbers, because LLVM copies byte arrays byte by byte.
+    /// Local port of a full socket: `skc_num`, or what it was before.
     #[inline(always)]
-    fn tuple_from(self, family: u16, lport: u16) -> Tuple {
-        let local6 = setting(&OFFSETS.sock_common_skc_v6_rcv_saddr);
-        let remote6 = setting(&OFFSETS.sock_common_skc_v6_daddr);
-        let (laddr, raddr) = if family == AF_INET6 && local6 != ABSENT && remote6 != ABSENT {
-            (read(self.0, local6), read(self.0, remote6))
-        } else {
-            let local = read(self.0, setting(&OFFSETS.sock_common_skc_rcv_saddr));
-            let remote = read(self.0, setting(&OFFSETS.sock_common_skc_daddr));
-            (v4_mapped(local), v4_mapped(remote))
-        };
-        let dport: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_dport));
-        Tuple {
-            laddr: laddr.to_ne_bytes(),
-            raddr: raddr.to_ne_bytes(),
-            lport,
-            rport: u16::from_be(dport),
+    pub(crate) fn lport(self, head: &Head) -> u16 {
+        match head.num() {
+            0 => self.lport_of_old(),
+            num => num,
         }
+    }
+
+    /// Local port of a full socket whose `skc_num` is 0, as the tracepoint prints
+    /// it: `inet_sport` is set wherever `skc_num` is, and still has the port when
+    /// that has been released, which it is at `-> CLOSE`:
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c#L2910-L2923>.
+    #[inline(always)]
+    pub(crate) fn lport_of_old(self) -> u16 {
+        u16::from_be(self.sport())
+    }
+
+    /// `skc_num`, the local port; 0 when it is released or not chosen yet.
+    #[inline(always)]
+    pub(crate) fn num(self) -> u16 {
+        read(self.0, setting(&OFFSETS.sock_common_skc_num))
+    }
+
+    /// `inet_sport`, in network order. Only for a full socket.
+    #[inline(always)]
+    fn sport(self) -> u16 {
+        read(self.0, setting(&OFFSETS.inet_sock_inet_sport))
     }
 
     /// The family bit of [`how`], which every record has.
@@ -156,21 +167,26 @@ impl Sock {
     /// new socket is zeroed, and `inet_put_port` clears `skc_num` only:
     /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_hashtables.c#L227-L233>.
     #[inline(always)]
-    pub(crate) fn how_opened(self) -> u8 {
-        let sport: u16 = read(self.0, setting(&OFFSETS.inet_sock_inet_sport));
-        let num: u16 = read(self.0, setting(&OFFSETS.sock_common_skc_num));
-        if sport != 0 && num == 0 {
+    pub(crate) fn how_opened(self, head: &Head) -> u8 {
+        if head.num() == 0 && self.sport() != 0 {
             how::REUSED
         } else {
             0
         }
     }
 
-    /// All bits of [`how`] but the family's. Only for a full socket.
+    /// As [`Self::how_closed_by`], where nothing of the socket has been read yet.
     #[inline(always)]
     pub(crate) fn how_closed(self) -> u8 {
-        let shutdown: u8 = read(self.0, setting(&OFFSETS.sock_sk_shutdown));
         let flags: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_flags));
+        let shutdown: u8 = read(self.0, setting(&OFFSETS.sock_sk_shutdown));
+        self.how_closed_by(flags, shutdown)
+    }
+
+    /// All bits of [`how`] but the family's, out of `sk_flags`, `sk_shutdown` and
+    /// what they leave open. Only for a full socket.
+    #[inline(always)]
+    pub(crate) fn how_closed_by(self, flags: u64, shutdown: u8) -> u8 {
         let mut bits = shutdown & (how::RCV_SHUTDOWN | how::SEND_SHUTDOWN);
         if flags & SOCK_DONE != 0 {
             bits |= how::FIN_RECEIVED;
@@ -268,13 +284,6 @@ impl Sock {
     pub(crate) fn substate(self) -> u8 {
         read(self.0, setting(&OFFSETS.inet_timewait_sock_tw_substate))
     }
-}
-
-/// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), all in network order.
-#[inline(always)]
-fn v4_mapped(addr: u32) -> u128 {
-    const PREFIX: u128 = 0xffff_0000_0000;
-    (PREFIX | u128::from(u32::from_be(addr))).to_be()
 }
 
 /// Whether the last reference to the file of this `struct socket` is gone.

@@ -42,6 +42,9 @@ pub(crate) fn current() -> Task {
 pub(crate) struct Flags(u32);
 
 impl Flags {
+    /// Of no task.
+    pub(crate) const NONE: Self = Self(0);
+
     /// Of the task that runs now; none where the kernel's types do not tell.
     #[inline(always)]
     pub(crate) fn of_current() -> Self {

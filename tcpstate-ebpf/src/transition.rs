@@ -7,8 +7,10 @@ use tcpstate_common::{
 };
 
 use crate::{
-    emit::{count_foreign, count_rescued, emit, now},
-    filter, last_look, request,
+    emit::{count_foreign, count_rescued, header, now, room},
+    filter,
+    head::Head,
+    last_look, request,
     sock::Sock,
     task,
     twice::Mark,
@@ -57,10 +59,6 @@ pub(crate) fn transition_again(ctx: RawTracePointContext) {
 #[inline(always)]
 fn record(ctx: &RawTracePointContext) {
     let sk = Sock(ctx.arg(0));
-    if !sk.is_tcp() {
-        count_foreign();
-        return;
-    }
     let (old, new): (u8, u8) = (ctx.arg(1), ctx.arg(2));
     let kept = if old == CLOSE {
         filter::keep_opening(sk)
@@ -70,13 +68,19 @@ fn record(ctx: &RawTracePointContext) {
     if !kept {
         return;
     }
+    let (is_tcp, shutdown) = sk.is_tcp_and_shutdown();
+    if !is_tcp {
+        count_foreign();
+        return;
+    }
+    let head = Head::of(sk);
     if old == LISTEN && new == SYN_RECV {
         request::child_made(sk);
     }
     let how = if old == CLOSE && new != CLOSE {
-        sk.how_opened()
+        sk.how_opened(&head)
     } else if closes(old, new) {
-        sk.how_closed()
+        sk.how_closed_by(head.flags(), shutdown)
     } else {
         0
     };
@@ -84,37 +88,50 @@ fn record(ctx: &RawTracePointContext) {
     if asked && new == CLOSE && old != CLOSE && old != LISTEN {
         last_look::look(sk);
     }
-    let netns = sk.netns();
     // Who opens is asked for always, who closes only here.
-    let flags = (asked && old != CLOSE).then(task::Flags::of_current);
-    let is_kernels = flags.is_some_and(task::Flags::is_kernels);
-    if caused_by_current_task(old, new, how) && !is_kernels {
-        let exits = flags.is_some_and(task::Flags::exits);
-        let how = if exits { how | how::EXITING } else { how };
-        let record = |header| transition_record(header, sk, [old, new, how]);
-        emit(kind::TRANSITION_IN_TASK, netns, |header| TransitionInTask {
-            transition: record(header),
-            task: task::current(),
-        });
+    let flags = if asked && old != CLOSE {
+        task::Flags::of_current()
     } else {
-        emit(kind::TRANSITION, netns, |header| {
-            transition_record(header, sk, [old, new, how])
-        });
+        task::Flags::NONE
+    };
+    if caused_by_current_task(old, new, how) && !flags.is_kernels() {
+        let how = if flags.exits() {
+            how | how::EXITING
+        } else {
+            how
+        };
+        let task = task::current();
+        if let Some(room) = room::<TransitionInTask>(kind::TRANSITION_IN_TASK) {
+            let header = header::<TransitionInTask>(kind::TRANSITION_IN_TASK, head.netns());
+            room.send(TransitionInTask {
+                transition: transition_record(header, sk, &head, [old, new, how]),
+                task,
+            });
+        }
+    } else if let Some(room) = room::<Transition>(kind::TRANSITION) {
+        let header = header::<Transition>(kind::TRANSITION, head.netns());
+        room.send(transition_record(header, sk, &head, [old, new, how]));
     }
 }
 
 #[inline(always)]
-fn transition_record(header: Header, sk: Sock, [old, new, how]: [u8; 3]) -> Transition {
-    let family = sk.family();
+fn transition_record(
+    header: Header,
+    sk: Sock,
+    head: &Head,
+    [old, new, how]: [u8; 3],
+) -> Transition {
+    let family = head.family();
+    let lport = if old == CLOSE {
+        head.num()
+    } else {
+        sk.lport(head)
+    };
     Transition {
         header,
         ktime: now(),
         sk: sk.0,
-        tuple: if old == CLOSE {
-            sk.opening_tuple(family)
-        } else {
-            sk.tuple(family)
-        },
+        tuple: head.tuple(family, lport),
         old,
         new,
         how: how | Sock::how_family(family),

@@ -26,7 +26,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 /// A reader is woken once per so many bytes: about 900 records, so that
 /// waking it costs the traced tasks a nanosecond each, and a sixteenth of a
 /// full ring at most.
-const WAKE_BYTES: u32 = 64 << 10;
+const WAKE_BYTES: u32 = 1 << 20;
 
 /// The smallest ring buffer that every kernel accepts: one page, of 64 KiB on
 /// some machines.

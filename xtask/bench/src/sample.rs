@@ -91,9 +91,9 @@ impl Sample {
         Some(tool.delivered?.saturating_sub(self.happened_around?))
     }
 
-    /// Nanoseconds for each transition in programs that `which` chooses by name.
-    pub(crate) fn in_programs(&self, which: impl Fn(&str) -> bool) -> f64 {
-        let chosen = self.programs.iter().filter(|runs| which(&runs.name));
+    /// Nanoseconds for each transition in programs that `which` chooses.
+    pub(crate) fn in_programs(&self, which: impl Fn(&Runs) -> bool) -> f64 {
+        let chosen = self.programs.iter().filter(|runs| which(runs));
         ratio(chosen.map(|runs| runs.ns).sum(), self.load.transitions)
     }
 }

@@ -35,6 +35,9 @@ const STACKS: u32 = 7;
 const STACK: u32 = 127 * 8;
 
 impl Reference {
+    /// Where they are attached, and what every tool counts.
+    pub(crate) const TRACEPOINT: &str = "inet_sock_set_state";
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Empty => "empty",
@@ -126,7 +129,10 @@ const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> In
 impl Attached {
     /// How often it has run, and how long where the kernel is asked to measure.
     pub(crate) fn runs(&self) -> Result<Runs> {
-        Ok(Runs::of(&bpf::info(self.program.as_fd())?))
+        Ok(Runs::of(
+            &bpf::info(self.program.as_fd())?,
+            Some(Reference::TRACEPOINT),
+        ))
     }
 
     /// What [`Reference::Count`] has counted, and what the kernel has kept from

@@ -127,25 +127,15 @@ const AGAINST: &[(&str, &str, f64)] = &[
     ("nothing", "empty", 2.0),
 ];
 
-/// Ours are `transition`, its copy, and `connect_stack`; a peer has no others.
+/// In the programs at its raw tracepoint. A tool that has none there is a peer
+/// that uses another kind of hook, and has no programs but for transitions.
 fn on_transition(sample: &Sample) -> f64 {
-    sample.in_programs(|name| !is_other(name))
-}
-
-/// The programs of ours that are not on transitions, by how their names begin.
-fn is_other(name: &str) -> bool {
-    const OTHERS: [&str; 9] = [
-        "tw_",
-        "req_",
-        "reset_",
-        "destroyed",
-        "accepted_",
-        "accept_",
-        "close_",
-        "eof_",
-        "splice_",
-    ];
-    OTHERS.iter().any(|begin| name.starts_with(begin))
+    let is_there = |runs: &Runs| runs.tracepoint.as_deref() == Some(Reference::TRACEPOINT);
+    if sample.programs.iter().any(is_there) {
+        sample.in_programs(is_there)
+    } else {
+        sample.in_programs(|_| true)
+    }
 }
 
 /// Of the runs of `transition`. What it says of its losses may be about other
@@ -156,8 +146,8 @@ fn unaccounted(sample: &Sample) -> Option<u64> {
     Some(runs.count.saturating_sub(tool.delivered? + tool.lost?))
 }
 
-fn is_minisocket(name: &str) -> bool {
-    name.starts_with("tw_")
+fn is_minisocket(runs: &Runs) -> bool {
+    runs.name.starts_with("tw_")
 }
 
 fn per_connection(sample: &Sample) -> f64 {
@@ -189,6 +179,9 @@ mod tests {
             name: name.to_owned(),
             count: 1_000,
             ns,
+            tracepoint: name
+                .starts_with("transition")
+                .then(|| Reference::TRACEPOINT.to_owned()),
         };
         Sample {
             programs: programs.iter().map(runs).collect(),
