@@ -49,6 +49,8 @@ impl Capture {
     /// As the programs want it.
     pub(super) fn settings(&self, btf: &Btf<'_>) -> settings::Capture {
         settings::Capture {
+            // The loader knows the ring.
+            wake_bytes: 0,
             slice_bytes: u64::from(self.slice_bytes & !7).min(MAX_SLICE),
             task_pt_regs: u64::from(has_task_pt_regs(btf)),
             process: self.per_process.bucket(),

@@ -55,7 +55,10 @@ pub(super) fn load(plan: &Plan<'_>) -> Result<Ebpf, AttachError> {
     let options = Options {
         wake_bytes: u64::from(WAKE_BYTES.min(ring_bytes / 16)),
         tick_ns: tick_ns(),
-        capture: plan.capture.unwrap_or_default(),
+        capture: Capture {
+            wake_bytes: u64::from(ring_bytes / 16),
+            ..plan.capture.unwrap_or_default()
+        },
         last_looks: plan.last_looks.into(),
     };
     let places = plan.capture.map_or(1, |_| possible_cpus() * CAPTURE_PLACES);
