@@ -133,7 +133,10 @@ mod x86_64 {
 )))]
 #[inline(always)]
 pub(crate) fn of(_current: u64) -> (u8, Registers) {
-    (tcpstate_common::record::slice::NO_REGISTERS, Registers::NONE)
+    (
+        tcpstate_common::record::slice::NO_REGISTERS,
+        Registers::NONE,
+    )
 }
 
 /// As [`of`].
@@ -143,5 +146,8 @@ pub(crate) fn of(_current: u64) -> (u8, Registers) {
 )))]
 #[inline(always)]
 pub(crate) fn of_other(_task: *mut aya_ebpf::bindings::task_struct) -> (u8, Registers) {
-    (tcpstate_common::record::slice::NO_REGISTERS, Registers::NONE)
+    (
+        tcpstate_common::record::slice::NO_REGISTERS,
+        Registers::NONE,
+    )
 }
