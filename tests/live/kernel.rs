@@ -201,6 +201,31 @@ fn what_existed_before_is_asked_of_sock_diag_and_no_iterator_over_sockets_is_loa
 }
 
 #[test]
+fn requests_have_no_programs_of_their_own_where_those_of_minisockets_are_at_the_timers() {
+    let session = open(Some(Family::Tracepoint));
+    let is_at_timers = |signal| {
+        let hook = session.report().chosen(signal);
+        hook.is_some_and(|hook| hook.contains("timer_"))
+    };
+    let signals = [
+        Signal::MinisocketBegin,
+        Signal::MinisocketEnd,
+        Signal::RequestEnd,
+    ];
+    if !signals.into_iter().all(is_at_timers) {
+        // Without the timers' functions in kallsyms: the session says so.
+        return;
+    }
+    let names: Vec<_> = walked().into_keys().collect();
+    assert!(
+        names.iter().any(|name| name == "tw_timer_starte"),
+        "{names:?}"
+    );
+    let own = names.iter().find(|name| name.starts_with("req_timer_"));
+    assert_eq!(own, None, "{names:?}");
+}
+
+#[test]
 fn the_verifier_walks_through_no_program_at_greater_length_than_it_is_stated() {
     let mut walked_through = BTreeMap::<_, Option<u32>>::new();
     for family in FAMILIES
