@@ -86,6 +86,10 @@ pub struct Offsets {
     pub tcp_send_reset_args: u32,
     pub task_struct_flags: u32,
     pub task_struct_mm: u32,
+    /// Where the stack of the first thread begins.
+    pub mm_struct_start_stack: u32,
+    /// x86-64 only: where another thread's stack ends, with most libraries.
+    pub task_struct_thread_fsbase: u32,
     pub task_struct_group_leader: u32,
     pub task_struct_start_boottime: u32,
     pub task_struct_stack: u32,
@@ -217,6 +221,9 @@ pub const CAPTURE_PLACES: u32 = 4;
 )]
 #[repr(C)]
 pub struct Capture {
+    /// As [`Options::wake_bytes`], for stacks: they are long and few, and one
+    /// wake-up costs as much as a dozen of them.
+    pub wake_bytes: u64,
     /// Bytes of stack to copy: a multiple of eight, at most [`MAX_SLICE`].
     pub slice_bytes: u64,
     /// 1 when the kernel has the helper `bpf_task_pt_regs` (Linux 5.15), else 0.

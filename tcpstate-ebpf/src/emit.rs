@@ -90,7 +90,7 @@ pub(crate) fn emit_copy<const MOST: u64>(kind: u8, record: &[u8], wakes: bool) {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         let end = EVENTS.query(u64::from(BPF_RB_PROD_POS)) + size;
-        wake_up_at(end, size)
+        wake_up_at(end, size, setting(&OPTIONS.capture.wake_bytes))
     };
     // Said again where it is used: what is known of a length is forgotten by the
     // verifier of Linux 6.12 on its way through a call.
@@ -199,13 +199,14 @@ unsafe fn add_one(counter: *mut u64) {
 fn wake_up(address: u64, size: u64) -> u64 {
     // The verifier lets no bits be taken from a pointer, but two be subtracted.
     let end = address.wrapping_sub(LOST.as_ptr() as u64) + size;
-    wake_up_at(end, size + RING_HEADER)
+    wake_up_at(end, size + RING_HEADER, setting(&OPTIONS.wake_bytes))
 }
 
-/// As [`wake_up`], for a record behind which the ring ends at `end`.
+/// As [`wake_up`], for a record behind which the ring ends at `end`, and once per
+/// `wake_bytes`.
 #[inline(always)]
-fn wake_up_at(end: u64, size: u64) -> u64 {
-    if end & (setting(&OPTIONS.wake_bytes) - 1) < size {
+fn wake_up_at(end: u64, size: u64, wake_bytes: u64) -> u64 {
+    if end & (wake_bytes - 1) < size {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

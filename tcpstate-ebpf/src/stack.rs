@@ -6,6 +6,7 @@
 //! refuses one of these still has the others. What is copied is not looked at
 //! here.
 
+mod extent;
 pub(crate) mod registers;
 
 use core::{ffi::c_void, mem::offset_of};
@@ -183,8 +184,8 @@ fn received(sk: Sock, returned: i32, flags: i32, place: Place) {
 )]
 fn capture(sk: u64, why: u8, place: u32) -> u64 {
     let ktime = now();
-    let who = task::current();
-    let Some(wakes) = take_token(who.pid, why, ktime) else {
+    let pid = task::pid();
+    let Some(wakes) = take_token(pid, why, ktime) else {
         count_sampled_out();
         return 0;
     };
@@ -195,20 +196,14 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
     };
     // SAFETY: the helper has no precondition.
     let current = unsafe { bpf_get_current_task() };
-    let registers = registers::of(current);
-    let (status, length) = match registers {
-        Ok(Registers { sp, .. }) => copy(sp, |at, length, from| {
-            // SAFETY: the helper checks the source; `at` is below `MAX_SLICE` and
-            // `length` at most a page, and the slice has a page more.
-            unsafe {
-                let to = captured.byte_add(offset_of!(Captured, slice));
-                bpf_probe_read_user(to.byte_add(at as usize).cast(), length, from)
-            }
-        }),
-        Err(status) => (status, 0),
-    };
-    let Registers { ip, sp, fp } = registers.unwrap_or_default();
+    let (status, registers) = registers::of(current);
+    let mm = read(current, setting(&OFFSETS.task_struct_mm));
+    let Registers { ip, sp, fp } = registers;
     let leader: u64 = read(current, setting(&OFFSETS.task_struct_group_leader));
+    let (status, length) = match status {
+        slice::COPIED => slice_of(sp, extent::length(current, mm, begin(sp)), captured),
+        status => (status, 0),
+    };
     let bytes = size_of::<Stack>() as u64 + length;
     let head = Stack {
         header: Header {
@@ -221,9 +216,9 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
         reserved: [0; 2],
         ktime,
         sk,
-        task: who,
+        task: task::current(),
         start_boottime: read(leader, setting(&OFFSETS.task_struct_start_boottime)),
-        mm: read(current, setting(&OFFSETS.task_struct_mm)),
+        mm,
         ip,
         sp,
         fp,
@@ -244,6 +239,45 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
     0
 }
 
+/// Copies a stack to its place: in one go where its end is known and not beyond
+/// the limit, otherwise page by page.
+///
+/// What a stack costs is its bytes in the ring. Measured on Linux 6.18, for the
+/// 2.8 KiB between the stack pointer of a small program's thread and the thread's
+/// end: 60 ns for this copy, 60 ns for a place in the ring, and 400 ns for filling
+/// it, because no cache holds that memory. With what lies behind the end, 13 KiB,
+/// it was 2.3 us more.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the length of a slice, at most 28 KiB"
+)]
+fn slice_of(sp: u64, extent: u64, captured: *mut Captured) -> (u8, u64) {
+    // SAFETY: within the place.
+    let to: *mut u8 = unsafe { captured.byte_add(offset_of!(Captured, slice)) }.cast();
+    let length = opaque(extent.saturating_add(7) & !7);
+    let limit = setting(&OPTIONS.capture.slice_bytes);
+    if length > 0 && length <= limit && length <= MAX_SLICE {
+        // SAFETY: the helper checks the source, and there is more room than that.
+        let failed =
+            unsafe { bpf_probe_read_user(to.cast(), length as u32, begin(sp) as *const _) };
+        if failed == 0 {
+            return (slice::COPIED, length);
+        }
+    }
+    copy(sp, |at, length, from| {
+        // SAFETY: the helper checks the source; `at` is below `MAX_SLICE` and
+        // `length` at most a page, and the slice has a page more.
+        unsafe { bpf_probe_read_user(to.byte_add(at as usize).cast(), length, from) }
+    })
+}
+
+/// Where the slice begins of a stack with this pointer.
+#[inline(always)]
+const fn begin(sp: u64) -> u64 {
+    sp & !7
+}
+
 /// Goes through a stack from its pointer on, page by page: the first page that
 /// `read` fails to copy is its end. Returns the status and how much, at most
 /// [`MAX_SLICE`]. `read` gets an offset below that, a length of at most a page,
@@ -256,7 +290,7 @@ fn capture(sk: u64, why: u8, place: u32) -> u64 {
 pub(crate) fn copy(sp: u64, read: impl Fn(u64, u32, *const c_void) -> i64) -> (u8, u64) {
     /// The first and the last piece may be parts of a page.
     const PIECES: u64 = MAX_SLICE / PAGE + 1;
-    let begin = sp & !7;
+    let begin = begin(sp);
     let limit = setting(&OPTIONS.capture.slice_bytes);
     let mut length = 0;
     for _ in 0..PIECES {
@@ -295,17 +329,23 @@ pub(crate) fn copy(sp: u64, read: impl Fn(u64, u32, *const c_void) -> i64) -> (u
 #[inline(always)]
 fn take_token(pid: u32, why: u8, now: u64) -> Option<bool> {
     let key = u64::from(why) << 32 | u64::from(pid);
-    // SAFETY: what another CPU writes meanwhile is another time, no harm.
-    let known = unsafe { BUCKETS.get(key) }.map_or(0, |full_at| *full_at);
+    let known = BUCKETS.get_ptr_mut(key);
+    // SAFETY: a map value is valid as long as the program runs; volatile as other
+    // CPUs write it, and what they write is another time, no harm.
+    let full_at = known.map_or(0, |known| unsafe { known.read_volatile() });
     // SAFETY: a static is always valid; volatile as other CPUs write it.
     let all = unsafe { OVERALL.as_ptr().read_volatile() };
-    let own = take(known, now, &OPTIONS.capture.process)?;
+    let own = take(full_at, now, &OPTIONS.capture.process)?;
     let all = take(all, now, &OPTIONS.capture.overall)?;
     // SAFETY: as above.
     unsafe { OVERALL.as_ptr().write_volatile(all) };
-    // Without room for it the process has a full bucket the next time.
-    let _full_again = BUCKETS.insert(key, own, 0);
-    Some(known == 0)
+    match known {
+        // SAFETY: as above.
+        Some(known) => unsafe { known.write_volatile(own) },
+        // Without room for it the process has a full bucket the next time.
+        None => drop(BUCKETS.insert(key, own, 0)),
+    }
+    Some(full_at == 0)
 }
 
 /// When the bucket will be full after a token is taken; `None` without a token.

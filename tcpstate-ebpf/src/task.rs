@@ -18,6 +18,12 @@ use crate::{
 const PF_EXITING: u32 = 0x0000_0004;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// Its process.
+#[inline(always)]
+pub(crate) fn pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
 /// Process, thread and name. A name that cannot be read is empty.
 #[inline(always)]
 #[expect(

@@ -65,11 +65,10 @@ pub(crate) fn threads(ctx: *const TaskContext) -> i32 {
 )]
 fn tell(meta: *const WalkMeta, task: *mut task_struct, to: *mut u8) {
     let before = Course::of(task as u64);
-    let registers = registers::of_other(task);
-    let (status, length) = match registers {
-        Err(status) => (status, 0),
-        Ok(_) if !before.is_asleep() => (slice::RUNNING, 0),
-        Ok(Registers { sp, .. }) => copy(sp, |at, length, from| {
+    let (status, registers) = registers::of_other(task);
+    let (status, length) = match status {
+        slice::COPIED if !before.is_asleep() => (slice::RUNNING, 0),
+        slice::COPIED => copy(registers.sp, |at, length, from| {
             // SAFETY: the helper checks the source; `at` is below `MAX_SLICE` and
             // `length` at most a page, and the value has a page more.
             unsafe {
@@ -77,16 +76,17 @@ fn tell(meta: *const WalkMeta, task: *mut task_struct, to: *mut u8) {
                 bpf_copy_from_user_task(to, length, from, task, 0)
             }
         }),
+        status => (status, 0),
     };
     // What was copied while it went on is of no one moment.
-    let (status, length) = match registers {
-        Ok(_) if before != Course::of(task as u64) => (slice::RUNNING, 0),
+    let (status, length) = match status {
+        slice::COPIED if before != Course::of(task as u64) => (slice::RUNNING, 0),
         _ => (status, opaque(length)),
     };
     if length > MAX_SLICE {
         return;
     }
-    let head = head(task as u64, status, length, registers.unwrap_or_default());
+    let head = head(task as u64, status, length, registers);
     // SAFETY: `meta` and `seq` are valid as long as the program runs, the head is
     // wholly initialised, and so are `length` bytes of the map's value. When they
     // do not fit any more, the kernel discards both and comes back to this task.

@@ -91,6 +91,22 @@ fn the_functions_that_led_to_a_connect_are_named_in_order_with_their_lines() {
 }
 
 #[test]
+fn a_slice_ends_where_the_stack_of_its_thread_does() {
+    let mut capture = Capture::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connects = by_this_thread(Why::Connect);
+    let (event, id) = capture.repeat("our connect", || drop(outer(&listener)), connects);
+    let at = capture.seen.iter().position(|(seen, _)| *seen == event);
+    let length = capture.lengths[at.unwrap()];
+    let end = (event.sp & !7) + u64::try_from(length).unwrap();
+    // SAFETY: it has no precondition.
+    let control_block = unsafe { libc::pthread_self() };
+    // On x86-64 glibc and musl call a thread by the address of its control block.
+    assert_eq!(end, control_block, "{event:x?}");
+    assert_eq!(capture.named(id).0, End::Root);
+}
+
+#[test]
 fn a_stack_has_one_number_and_another_stack_another() {
     let mut capture = Capture::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -68,6 +68,8 @@ pub(super) fn offsets(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         tcp_send_reset_args: tracepoint_arguments(btf, "tcp_send_reset"),
         task_struct_flags: optional(sized(btf, "task_struct", "flags", 4))?,
         task_struct_mm: optional(sized(btf, "task_struct", "mm", 8))?,
+        mm_struct_start_stack: optional(sized(btf, "mm_struct", "start_stack", 8))?,
+        task_struct_thread_fsbase: optional(sized(btf, "task_struct", "thread.fsbase", 8))?,
         task_struct_group_leader: optional(sized(btf, "task_struct", "group_leader", 8))?,
         task_struct_start_boottime: optional(sized(btf, "task_struct", "start_boottime", 8))?,
         task_struct_stack: optional(sized(btf, "task_struct", "stack", 8))?,

@@ -20,6 +20,8 @@ pub(super) struct Capture {
     pub(super) seen: Vec<(StackEvent, StackId)>,
     /// Nanoseconds that each took to unwind.
     pub(super) took: Vec<u64>,
+    /// The length of each slice, in bytes.
+    pub(super) lengths: Vec<usize>,
 }
 
 impl Capture {
@@ -53,6 +55,7 @@ impl Capture {
             names: Names::new(),
             seen: Vec::new(),
             took: Vec::new(),
+            lengths: Vec::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Capture {
                 let id = self.stacks.captured(&event, slice(&bytes));
                 let took = began.elapsed().as_nanos();
                 self.took.push(u64::try_from(took).unwrap());
+                self.lengths.push(slice(&bytes).len());
                 self.seen.push((event, id));
             }
         }
