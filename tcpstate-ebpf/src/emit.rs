@@ -4,10 +4,10 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    maps::ring_buf::RingBufEntry,
 };
 use aya_log_ebpf::debug;
 use tcpstate_common::{
@@ -189,8 +189,8 @@ unsafe fn add_one(counter: *mut u64) {
 
 /// Flags for submitting the record of `size` bytes at `address` in the ring.
 ///
-/// Waking the reader costs the traced task 700 to 900 ns, the whole record
-/// about 100: so the reader is woken once per [`OPTIONS`]`.wake_bytes`, by the
+/// Waking the reader costs the traced task 1 to 16 us, by the virtual machine and
+/// its load, the whole record about 0.1: so the reader is woken once per [`OPTIONS`]`.wake_bytes`, by the
 /// record that crosses (or reaches) a multiple of it. From where the multiples are
 /// counted does not matter, as long as it is one place for all records: so a record
 /// is asked where it lies, and not the ring, which takes another call. The reader's
@@ -203,7 +203,8 @@ fn wake_up(address: u64, size: u64) -> u64 {
 }
 
 /// As [`wake_up`], for a record behind which the ring ends at `end`, and once per
-/// `wake_bytes`.
+/// `wake_bytes`. Where both are used they count from different places, so that a
+/// crossing can be missed; the next one is not.
 #[inline(always)]
 fn wake_up_at(end: u64, size: u64, wake_bytes: u64) -> u64 {
     if end & (wake_bytes - 1) < size {

@@ -80,7 +80,7 @@ impl Head {
 
 /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), all in network order.
 #[inline(always)]
-fn v4_mapped(addr: u32) -> [u64; 2] {
+pub(crate) fn v4_mapped(addr: u32) -> [u64; 2] {
     const PREFIX: u64 = 0xffff_0000_0000;
     [0, (PREFIX | u64::from(u32::from_be(addr))).to_be()]
 }

@@ -13,7 +13,7 @@ use tcpstate_common::{
 use zerocopy::FromBytes;
 
 use crate::{
-    head::Head,
+    head::{Head, v4_mapped},
     maps::{OFFSETS, setting},
     window::Window,
 };
@@ -111,6 +111,30 @@ impl Sock {
     pub(crate) fn netns(self) -> u32 {
         let net: u64 = read(self.0, setting(&OFFSETS.sock_common_skc_net));
         read(net, setting(&OFFSETS.net_ns_inum))
+    }
+
+    /// Remote port; 0 when it is not known yet.
+    #[inline(always)]
+    pub(crate) fn rport(self) -> u16 {
+        u16::from_be(read(self.0, setting(&OFFSETS.sock_common_skc_dport)))
+    }
+
+    /// Local address, IPv4 written v4-mapped.
+    #[inline(always)]
+    pub(crate) fn laddr(self, family: u16) -> [u8; 16] {
+        match setting(&OFFSETS.sock_common_skc_v6_rcv_saddr) {
+            offset if family == AF_INET6 && offset != ABSENT => read(self.0, offset),
+            _ => mapped(read(self.0, setting(&OFFSETS.sock_common_skc_rcv_saddr))),
+        }
+    }
+
+    /// Remote address, IPv4 written v4-mapped.
+    #[inline(always)]
+    pub(crate) fn raddr(self, family: u16) -> [u8; 16] {
+        match setting(&OFFSETS.sock_common_skc_v6_daddr) {
+            offset if family == AF_INET6 && offset != ABSENT => read(self.0, offset),
+            _ => mapped(read(self.0, setting(&OFFSETS.sock_common_skc_daddr))),
+        }
     }
 
     /// Both ends of a full socket.
@@ -284,6 +308,11 @@ impl Sock {
     pub(crate) fn substate(self) -> u8 {
         read(self.0, setting(&OFFSETS.inet_timewait_sock_tw_substate))
     }
+}
+
+#[inline(always)]
+fn mapped(addr: u32) -> [u8; 16] {
+    zerocopy::transmute!(v4_mapped(addr))
 }
 
 /// Whether the last reference to the file of this `struct socket` is gone.
