@@ -16,7 +16,7 @@ const OFTEN: Duration = Duration::from_millis(25);
 
 /// Between two reads while none come. What keeps a program from an event is
 /// the same program at another event, mostly one that sends a record.
-const RARELY: Duration = Duration::from_millis(500);
+const RARELY: Duration = Duration::from_secs(1);
 
 /// For so long after a record the next are near.
 const NEAR: Duration = Duration::from_millis(200);
