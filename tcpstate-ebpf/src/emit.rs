@@ -190,11 +190,12 @@ unsafe fn add_one(counter: *mut u64) {
 /// Flags for submitting the record of `size` bytes at `address` in the ring.
 ///
 /// Waking the reader costs the traced task 1 to 16 us, by the virtual machine and
-/// its load, the whole record about 0.1: so the reader is woken once per [`OPTIONS`]`.wake_bytes`, by the
-/// record that crosses (or reaches) a multiple of it. From where the multiples are
-/// counted does not matter, as long as it is one place for all records: so a record
-/// is asked where it lies, and not the ring, which takes another call. The reader's
-/// timed poll is the backstop for a quiet ring.
+/// its load, the whole record about 0.1: so the reader is woken once per
+/// [`OPTIONS`]`.wake_bytes`, by the record that crosses (or reaches) a multiple of
+/// it. From where the multiples are counted does not matter, as long as it is one
+/// place for all records: so a record is asked where it lies, and not the ring,
+/// which takes another call. The reader's timed poll is the backstop for a quiet
+/// ring.
 #[inline(always)]
 fn wake_up(address: u64, size: u64) -> u64 {
     // The verifier lets no bits be taken from a pointer, but two be subtracted.

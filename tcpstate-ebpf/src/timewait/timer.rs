@@ -4,8 +4,8 @@
 //! The tracepoints fire for every timer and every dropped packet of the host,
 //! so what is not a minisocket's is told by one or two reads. Of the 14 timers that
 //! a connection on loopback starts or stops, 1 is its minisocket's, and to run a
-//! program at all is most of what the others cost: 24 of 28 ns (Linux 6.18). So
-//! requests, whose timers are 2 of them, have no programs of their own beside these.
+//! program at all is most of what the others cost. So requests, whose timers are 2 of
+//! them, have no programs of their own beside these.
 
 use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::record::minisocket as what;
