@@ -13,10 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::table::{KERNELS, Kernel};
+pub(crate) use self::{
+    archive::Archive,
+    table::{KERNELS, Kernel},
+};
 use crate::{
     exec::{exec, say},
-    kernels::archive::Archive,
     machine::cache,
 };
 

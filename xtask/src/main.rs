@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod cargo;
+mod emulator;
 mod exec;
 mod kernels;
 mod live;

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Error, Result, bail};
 
 use crate::{
-    cargo,
+    cargo, emulator,
     exec::{exec, say},
     packages::{self, Program, TEST},
     route::{self, Compiler, Route, TARGET},
@@ -37,6 +37,7 @@ pub(crate) fn for_tests() -> Result<()> {
     let mut lack = Lack::of(TEST);
     lack.lints = lacks_lints();
     let route = supply(&lack)?;
+    emulator::renew();
     say(format_args!("eBPF compiler: {route}"));
     Ok(())
 }

@@ -40,10 +40,12 @@ const BOOTS: u32 = 4;
 const PATCHED: &str = "Oops: int3";
 
 /// What the same mistake leads to where the kernel takes the breakpoint for one that
-/// has just gone, and goes back to it (5.10): a CPU that is for ever at the first
-/// instruction of a function that is being hooked. Read after a soft lockup; other
-/// ones are no more than a host that is busy. Seen once, in `tcp_recvmsg`.
-const IN_A_CIRCLE: &str = "+0x0/";
+/// has just gone, and goes back to it (5.10): a CPU that is for ever at one
+/// instruction, the first of a function that is being hooked (seen in `tcp_recvmsg`)
+/// or a jump that is being switched (both CPUs in `syscall_exit_to_user_mode+0xb3`).
+/// So two soft lockups in a row name the same instruction; others are no more than a
+/// host that is busy.
+const WHERE: &str = "RIP: 0010:";
 
 pub(crate) struct Machine {
     pub(crate) version: &'static str,
@@ -134,6 +136,8 @@ struct Running<'a> {
     patched: bool,
     /// Whether a CPU has just been said not to get on.
     locked_up: bool,
+    /// Where the last one was that did not.
+    stuck_at: Option<String>,
     splats: usize,
     column: &'a mut Column,
 }
@@ -167,6 +171,7 @@ impl<'a> Running<'a> {
             booted: false,
             patched: false,
             locked_up: false,
+            stuck_at: None,
             splats: 0,
             column,
         })
@@ -217,13 +222,9 @@ impl<'a> Running<'a> {
             self.heard = Instant::now();
         }
         self.patched |= line.contains(PATCHED);
-        self.locked_up |= line.contains("soft lockup");
-        if self.locked_up && line.contains("RIP: 0010:") {
-            self.locked_up = false;
-            if line.contains(IN_A_CIRCLE) {
-                let reason = "the emulator runs a breakpoint that the kernel has taken away";
-                return Some(End::NotBooted(reason.to_owned()));
-            }
+        if self.is_in_a_circle(line) {
+            let reason = "the emulator runs a breakpoint that the kernel has taken away";
+            return Some(End::NotBooted(reason.to_owned()));
         }
         match console::read(line) {
             Line::Booted => {
@@ -255,6 +256,20 @@ impl<'a> Running<'a> {
             Line::Text(_) => {}
         }
         None
+    }
+
+    /// Whether `line` is the second in a row that names one instruction at which a CPU
+    /// does not get on.
+    fn is_in_a_circle(&mut self, line: &str) -> bool {
+        self.locked_up |= line.contains("soft lockup");
+        let at = line.split_once(WHERE).map(|(_, at)| at.to_owned());
+        let Some(at) = at.filter(|_| self.locked_up) else {
+            return false;
+        };
+        self.locked_up = false;
+        let again = self.stuck_at.as_ref() == Some(&at);
+        self.stuck_at = Some(at);
+        again
     }
 
     fn verdict(&self, status: i32) -> Result<()> {
