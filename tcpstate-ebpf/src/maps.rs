@@ -33,11 +33,6 @@ pub(crate) static MARKED: PerCpuArray<[u64; MARKS]> = PerCpuArray::with_max_entr
 #[map]
 pub(crate) static CHILD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 when the programs at the timers of minisockets tell of requests, too. A map,
-/// because that is decided when they are loaded already.
-#[map]
-pub(crate) static REQUESTS_TOO: Array<u32> = Array::with_max_entries(1, 0);
-
 /// Where stacks are put together, `CAPTURE_PLACES` for each possible CPU; the
 /// loader sets how many, or leaves it at one that nobody uses. An array and not
 /// a per-CPU array, because an element of that cannot be greater than 32 KiB.

@@ -2,8 +2,7 @@
 //! last segment of the handshake.
 //!
 //! The hooks come in two families: the kernel's functions, by fentry and fexit,
-//! and the tracepoints of its timers. Of these, the programs that tell of
-//! minisockets tell of requests as well where both are wanted. When a request began is in the request
+//! and the tracepoints of its timers. When a request began is in the request
 //! itself, so only what follows is reported. One without a SYN-ACK has no begin
 //! and no record: its timer is started before that is sent, and syncookies and
 //! fast open make no request that lives.
@@ -82,14 +81,7 @@ pub(crate) fn req_migrated_fexit3(ctx: FExitContext) {
 /// start comes before the SYN-ACK, and makes no record.
 #[raw_tracepoint(tracepoint = "timer_start")]
 pub(crate) fn req_timer_started(ctx: RawTracePointContext) {
-    if is_requests(ctx.arg(0)) {
-        timer_started(ctx.arg(0));
-    }
-}
-
-#[inline(always)]
-pub(crate) fn timer_started(timer: u64) {
-    send(of_timer(timer), what::ARMED, |_| Some(caller::UNKNOWN));
+    of_request(&ctx, what::ARMED, |_| Some(caller::UNKNOWN));
 }
 
 /// `match-proto: void trace_timer_cancel(struct timer_list *timer)`: before
@@ -97,14 +89,7 @@ pub(crate) fn timer_started(timer: u64) {
 /// re-arm.
 #[raw_tracepoint(tracepoint = "timer_cancel")]
 pub(crate) fn req_timer_stopped(ctx: RawTracePointContext) {
-    if is_requests(ctx.arg(0)) {
-        timer_stopped(&ctx);
-    }
-}
-
-#[inline(always)]
-pub(crate) fn timer_stopped(ctx: &RawTracePointContext) {
-    send(of_timer(ctx.arg(0)), what::STOPPED, |tuple| {
+    of_request(&ctx, what::STOPPED, |tuple| {
         if has_child(tuple) {
             return Some(caller::HASHDANCE);
         }
@@ -116,22 +101,18 @@ pub(crate) fn timer_stopped(ctx: &RawTracePointContext) {
 /// unsigned long baseclk)`
 #[raw_tracepoint(tracepoint = "timer_expire_entry")]
 pub(crate) fn req_timer_expired(ctx: RawTracePointContext) {
-    if is_requests(ctx.arg(0)) {
-        timer_expired(ctx.arg(0));
-    }
-}
-
-#[inline(always)]
-pub(crate) fn timer_expired(timer: u64) {
-    send(of_timer(timer), what::EXPIRED, |_| Some(caller::UNKNOWN));
+    of_request(&ctx, what::EXPIRED, |_| Some(caller::UNKNOWN));
 }
 
 /// The tracepoints fire for every timer of the host, so what is not a request's
 /// is told by one read.
 #[inline(always)]
-fn is_requests(timer: u64) -> bool {
+fn of_request(ctx: &RawTracePointContext, what: u8, by: impl FnOnce(&Tuple) -> Option<u8>) {
+    let timer: u64 = ctx.arg(0);
     let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
-    function == setting(&CALLERS.reqsk_timer_handler)
+    if function == setting(&CALLERS.reqsk_timer_handler) {
+        send(of_timer(timer), what, by);
+    }
 }
 
 /// Remembers the child that is made on this CPU now. Its request is removed next,

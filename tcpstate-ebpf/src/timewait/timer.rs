@@ -2,17 +2,13 @@
 //! handle.
 //!
 //! The tracepoints fire for every timer and every dropped packet of the host,
-//! so what is not a minisocket's is told by one or two reads. Of the 14 timers that
-//! a connection on loopback starts or stops, 1 is its minisocket's, and to run a
-//! program at all is most of what the others cost. So requests, whose timers are 2 of
-//! them, have no programs of their own beside these.
+//! so what is not a minisocket's is told by one or two reads.
 
 use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
 use tcpstate_common::record::minisocket as what;
 
 use crate::{
-    maps::{CALLERS, OFFSETS, REQUESTS_TOO, setting},
-    request,
+    maps::{CALLERS, OFFSETS, setting},
     sock::{Sock, TCP_TIME_WAIT, read},
 };
 
@@ -23,10 +19,8 @@ use crate::{
 /// (`__mod_timer`): <https://github.com/torvalds/linux/blob/v6.12/kernel/time/timer.c>
 #[raw_tracepoint(tracepoint = "timer_start")]
 pub(crate) fn tw_timer_started(ctx: RawTracePointContext) {
-    match owner(ctx.arg(0)) {
-        Owner::Minisocket(tw) => send(tw, [what::BEGUN, 0]),
-        Owner::Request => request::timer_started(ctx.arg(0)),
-        Owner::Other => {}
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        send(tw, [what::BEGUN, 0]);
     }
 }
 
@@ -34,14 +28,10 @@ pub(crate) fn tw_timer_started(ctx: RawTracePointContext) {
 /// every end, before an expiry too, and before a re-arm. Who stops it says why.
 #[raw_tracepoint(tracepoint = "timer_cancel")]
 pub(crate) fn tw_timer_stopped(ctx: RawTracePointContext) {
-    match owner(ctx.arg(0)) {
-        Owner::Minisocket(tw) => {
-            let left_ms = super::left_ms(tw);
-            let by = super::caller::unless_due(ctx.as_ptr(), left_ms);
-            super::send(tw, 0, [what::STOPPED, by], left_ms);
-        }
-        Owner::Request => request::timer_stopped(&ctx),
-        Owner::Other => {}
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        let left_ms = super::left_ms(tw);
+        let by = super::caller::unless_due(ctx.as_ptr(), left_ms);
+        super::send(tw, 0, [what::STOPPED, by], left_ms);
     }
 }
 
@@ -49,33 +39,16 @@ pub(crate) fn tw_timer_stopped(ctx: RawTracePointContext) {
 /// unsigned long baseclk)`
 #[raw_tracepoint(tracepoint = "timer_expire_entry")]
 pub(crate) fn tw_timer_expired(ctx: RawTracePointContext) {
-    match owner(ctx.arg(0)) {
-        Owner::Minisocket(tw) => send(tw, [what::EXPIRED, 0]),
-        Owner::Request => request::timer_expired(ctx.arg(0)),
-        Owner::Other => {}
+    if let Some(tw) = of_minisocket(ctx.arg(0)) {
+        send(tw, [what::EXPIRED, 0]);
     }
 }
 
-/// Whose timer one is.
-enum Owner {
-    Minisocket(Sock),
-    /// Told of here, not by programs of its own.
-    Request,
-    Other,
-}
-
+/// The minisocket whose timer this is, if it is one's.
 #[inline(always)]
-fn owner(timer: u64) -> Owner {
+fn of_minisocket(timer: u64) -> Option<Sock> {
     let function: u64 = read(timer, setting(&OFFSETS.timer_list_function));
-    if function == setting(&CALLERS.tw_timer_handler) {
-        Owner::Minisocket(super::of_timer(timer))
-    } else if function == setting(&CALLERS.reqsk_timer_handler)
-        && REQUESTS_TOO.get(0).is_some_and(|too| *too != 0)
-    {
-        Owner::Request
-    } else {
-        Owner::Other
-    }
+    (function == setting(&CALLERS.tw_timer_handler)).then(|| super::of_timer(timer))
 }
 
 #[inline(always)]

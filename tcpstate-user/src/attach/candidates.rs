@@ -245,8 +245,6 @@ pub(super) const MINISOCKET_CHANGE: &[Candidate] = &[
     },
 ];
 
-/// The tracepoints of timers.
-const TIMERS: &str = "raw_tp timer_start, timer_cancel, timer_expire_entry";
 /// A request.
 const REQUEST: &[Parameter] = &[Struct("sock"), Struct("request_sock")];
 /// A re-arm that is seen takes back an expiry that is seen, so it comes first.
@@ -279,12 +277,7 @@ pub(super) const REQUEST_END: &[Candidate] = &[
         ]),
     },
     Candidate {
-        hook: TIMERS,
-        attach: Attach::WithMinisockets,
-    },
-    // Where minisockets are followed otherwise.
-    Candidate {
-        hook: TIMERS,
+        hook: "raw_tp timer_start, timer_cancel, timer_expire_entry",
         attach: Attach::Together(&[
             raw_tracepoint("req_timer_started", "timer_start", TIMER),
             raw_tracepoint("req_timer_stopped", "timer_cancel", TIMER),

@@ -4,7 +4,7 @@ use aya::Ebpf;
 
 use super::{
     AttachError, Request,
-    hooks::{Attach, Candidate, Family, Signal},
+    hooks::{Candidate, Family, Signal},
     kallsyms::Symbols,
     offsets,
     report::{HookReport, Refusal, SignalReport},
@@ -29,8 +29,6 @@ pub(super) struct Choice<'a> {
     links: Vec<Link>,
     /// A signal about minisockets that comes from tracepoints.
     by_tracepoint: Option<Signal>,
-    /// Those of them that come from the tracepoints of timers.
-    by_timers: Vec<Signal>,
 }
 
 impl<'a> Choice<'a> {
@@ -50,7 +48,6 @@ impl<'a> Choice<'a> {
             report: HookReport::default(),
             links: Vec::new(),
             by_tracepoint: None,
-            by_timers: Vec::new(),
         }
     }
 
@@ -138,10 +135,6 @@ impl<'a> Choice<'a> {
                 "not asked for, because it slows every system call by 10 to 15 %".to_owned(),
             );
         }
-        let both = [Signal::MinisocketEnd, Signal::MinisocketBegin];
-        if matches!(hook, Attach::WithMinisockets) && self.by_timers != both {
-            return Err("minisockets are not followed by the timers' tracepoints".to_owned());
-        }
         if hook.needs_timer_handler()
             && let Some(reason) = self.without_timer_handler(signal)
         {
@@ -184,9 +177,6 @@ impl<'a> Choice<'a> {
         }
         if candidate.attach.family() == Some(Family::Tracepoint) {
             self.by_tracepoint.get_or_insert(signal);
-            if candidate.attach.needs_timer_handler() {
-                self.by_timers.push(signal);
-            }
             return None;
         }
         let reason = self.symbols.without_callers()?;

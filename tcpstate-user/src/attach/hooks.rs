@@ -211,9 +211,6 @@ pub(super) enum Attach {
     SockDiag,
     /// Loaded, and run on demand.
     Run { program: &'static str },
-    /// No program of its own: those at the timers of minisockets tell of requests,
-    /// too, and a timer that is neither's costs one program, not two.
-    WithMinisockets,
     /// All of these, or none.
     Together(&'static [Self]),
 }
@@ -233,7 +230,6 @@ impl Attach {
     pub(super) fn needs_timer_handler(&self) -> bool {
         match self {
             Self::RawTracepoint { event, .. } => event.starts_with("timer_"),
-            Self::WithMinisockets => true,
             Self::Together(all) => all.iter().any(Self::needs_timer_handler),
             _ => false,
         }
@@ -248,20 +244,16 @@ impl Attach {
             | Self::Kprobe { function, .. }
             | Self::Kretprobe { function, .. } => Some(function),
             Self::Iterator { target, .. } => Some(target),
-            Self::Tracepoints { .. }
-            | Self::SockDiag
-            | Self::Run { .. }
-            | Self::WithMinisockets
-            | Self::Together(_) => None,
+            Self::Tracepoints { .. } | Self::SockDiag | Self::Run { .. } | Self::Together(_) => {
+                None
+            }
         }
     }
 
     /// `None` for what is no alternative to anything.
     pub(super) fn family(&self) -> Option<Family> {
         match self {
-            Self::RawTracepoint { .. } | Self::Tracepoints { .. } | Self::WithMinisockets => {
-                Some(Family::Tracepoint)
-            }
+            Self::RawTracepoint { .. } | Self::Tracepoints { .. } => Some(Family::Tracepoint),
             Self::Fentry { .. } | Self::Fexit { .. } => Some(Family::Fentry),
             Self::Kprobe { .. } | Self::Kretprobe { .. } => Some(Family::Kprobe),
             Self::Iterator { .. } | Self::SockDiag | Self::Run { .. } => None,

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use anyhow::Context as _;
-use aya::{Ebpf, EbpfLoader, maps::Array};
+use aya::{Ebpf, EbpfLoader};
 use rustix::time::{ClockId, clock_getres};
 use tcpstate_common::settings::{self, CAPTURE_PLACES, Callers, Capture, Filter, Offsets, Options};
 use zerocopy::IntoBytes as _;
@@ -18,8 +17,6 @@ pub(super) const COUNTERS: &str = "COUNTERS";
 const CAPTURED: &str = "CAPTURED";
 /// Name of the map of token buckets.
 const BUCKETS: &str = "BUCKETS";
-/// Name of the switch for requests at the timers of minisockets.
-const REQUESTS_TOO: &str = "REQUESTS_TOO";
 /// Name of aya-log's ring buffer.
 const LOGS: &str = "AYA_LOGS";
 
@@ -92,13 +89,6 @@ pub(super) fn load(loader: EbpfLoader<'static>, plan: &Plan<'_>) -> Result<Ebpf,
         .map_max_entries(LOGS, if plan.verbose { 1 << 17 } else { MIN_RING })
         .load(OBJECT)
         .map_err(|error| AttachError::from_load(error, ring_bytes))
-}
-
-/// Has the programs at the timers of minisockets tell of requests, too.
-pub(super) fn tell_of_requests(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    let map = ebpf.map_mut(REQUESTS_TOO).context("no such map")?;
-    let mut switch: Array<_, u32> = map.try_into()?;
-    Ok(switch.set(0, 1, 0)?)
 }
 
 /// Length of a tick of the kernel's `jiffies` (1/`CONFIG_HZ` s), ns: what

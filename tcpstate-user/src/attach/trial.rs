@@ -13,7 +13,6 @@ use aya::{
 use super::{
     btf::{Btf, BtfError as OwnBtfError},
     hooks::Attach,
-    loader,
 };
 use crate::seed;
 
@@ -37,10 +36,6 @@ pub(super) fn attach(
         Attach::SockDiag => {
             let answer = seed::probe().map_err(|error| error.to_string());
             return answer.map(|()| Vec::new());
-        }
-        Attach::WithMinisockets => {
-            let told = loader::tell_of_requests(ebpf);
-            return told.map_or_else(|error| Err(format!("{error:#}")), |()| Ok(Vec::new()));
         }
         _ => {}
     }
@@ -129,7 +124,7 @@ fn program_name(types: &KernelTypes<'_>, how: &Attach) -> Result<&'static str, S
         | Attach::Kretprobe { program, .. }
         | Attach::Iterator { program, .. }
         | Attach::Run { program } => Ok(program),
-        Attach::SockDiag | Attach::WithMinisockets => Err("no program".to_owned()),
+        Attach::SockDiag => Err("no program".to_owned()),
         Attach::Together(_) => Err("several programs".to_owned()),
         Attach::Fexit { programs, function } => {
             let count = types
@@ -197,9 +192,7 @@ fn load_and_attach(
             return Ok(Vec::new());
         }
         // Each of them is attached by itself, or needs no program.
-        Attach::Together(_) | Attach::SockDiag | Attach::WithMinisockets => {
-            return Ok(Vec::new());
-        }
+        Attach::Together(_) | Attach::SockDiag => return Ok(Vec::new()),
     };
     Ok(vec![link])
 }
