@@ -17,9 +17,14 @@ pub(super) const fn few<T>() -> usize {
 }
 
 /// Sees to it that so many values will not have to move. Pages that are not used
-/// yet are only addresses. If there are not so many, they will move.
+/// yet are only addresses, and the first of them small: where the system gives huge
+/// ones to everybody, a few sockets would take 2 MiB. If there are not so many, they
+/// will move.
 pub(super) fn reserve<T>(values: &mut Vec<T>, most: usize) {
     let _refused = values.try_reserve_exact(most);
+    let first = values.as_ptr();
+    let range = first..first.wrapping_add(values.capacity());
+    advise(range, Advice::LinuxNoHugepage);
 }
 
 /// Asks for huge pages for what is not used yet of `values`.
@@ -32,6 +37,11 @@ pub(super) fn make_huge<T>(values: &Vec<T>) {
 /// Asks for huge pages: with small ones, each reading at random is a walk over the
 /// page tables as well, which are in no cache either.
 fn make_range_huge<T>(range: Range<*const T>) {
+    advise(range, Advice::LinuxHugepage);
+}
+
+/// What of the range huge pages could lie in.
+fn advise<T>(range: Range<*const T>, advice: Advice) {
     let begin = range.start as usize;
     let whole = begin.next_multiple_of(HUGE)..range.end as usize / HUGE * HUGE;
     if whole.is_empty() {
@@ -40,7 +50,7 @@ fn make_range_huge<T>(range: Range<*const T>) {
     let first = range.start.cast::<u8>().wrapping_add(whole.start - begin);
     // SAFETY: the range lies within one allocation that is ours, and the advice
     // changes no byte of it.
-    let _refused = unsafe { madvise(first.cast_mut().cast(), whole.len(), Advice::LinuxHugepage) };
+    let _refused = unsafe { madvise(first.cast_mut().cast(), whole.len(), advice) };
 }
 
 /// So many zeros, in huge pages if they fill any. The system gives them without
