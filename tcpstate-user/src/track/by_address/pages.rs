@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
-use rustix::mm::{Advice, madvise};
+use rustix::{
+    mm::{Advice, madvise},
+    param::page_size,
+};
 
 /// Huge pages of this machine's kind.
 const HUGE: usize = 2 << 20;
@@ -24,7 +27,9 @@ pub(super) fn reserve<T>(values: &mut Vec<T>, most: usize) {
     let _refused = values.try_reserve_exact(most);
     let first = values.as_ptr();
     let range = first..first.wrapping_add(values.capacity());
-    advise(range, Advice::LinuxNoHugepage);
+    // An allocation begins a few bytes behind the border of a huge page, so the pages
+    // in front of the next border matter most.
+    advise(range, page_size(), Advice::LinuxNoHugepage);
 }
 
 /// Asks for huge pages for what is not used yet of `values`.
@@ -37,13 +42,13 @@ pub(super) fn make_huge<T>(values: &Vec<T>) {
 /// Asks for huge pages: with small ones, each reading at random is a walk over the
 /// page tables as well, which are in no cache either.
 fn make_range_huge<T>(range: Range<*const T>) {
-    advise(range, Advice::LinuxHugepage);
+    advise(range, HUGE, Advice::LinuxHugepage);
 }
 
-/// What of the range huge pages could lie in.
-fn advise<T>(range: Range<*const T>, advice: Advice) {
+/// For the whole pages, of this size, of the range.
+fn advise<T>(range: Range<*const T>, page: usize, advice: Advice) {
     let begin = range.start as usize;
-    let whole = begin.next_multiple_of(HUGE)..range.end as usize / HUGE * HUGE;
+    let whole = begin.next_multiple_of(page)..range.end as usize / page * page;
     if whole.is_empty() {
         return;
     }
