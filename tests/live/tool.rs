@@ -156,6 +156,11 @@ impl Tool {
     }
 }
 
+/// How much of its output a failed test shows. More hides what the test says.
+const SHOWN: usize = 20;
+/// Characters of a line.
+const LONGEST: usize = 600;
+
 impl Drop for Tool {
     #[expect(clippy::print_stdout, reason = "shown with the failure")]
     fn drop(&mut self) {
@@ -167,8 +172,11 @@ impl Drop for Tool {
         if thread::panicking() {
             let output = self.stdout.text();
             let lines: Vec<_> = output.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(100)..];
-            println!("--- tool's output, at most 100 lines\n{}", tail.join("\n"));
+            println!("--- tool's output, its last {SHOWN} lines");
+            for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+                let cut: String = line.chars().take(LONGEST).collect();
+                println!("{cut}");
+            }
             println!("--- tool's errors\n{}", self.stderr.text());
         }
     }

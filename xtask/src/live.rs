@@ -38,10 +38,13 @@ fn run(column: &mut Column) -> Result<()> {
 /// Tests that make so many connections that nothing can be measured beside them.
 const ALONE: [&str; 3] = ["timewait_many", "leaks::cost", "overload"];
 
+/// How the verdict on a test begins that is wrong (`tests/vm/init` says the same).
+pub(crate) const EACH_TIME: &str = "failed each time";
+
 /// Runs the tests that `arguments` choose. What failed is run once more, alone,
 /// and told either way, as in the emulated machine (`tests/vm/init`): a CPU that
 /// its host takes away for tens of milliseconds is beyond every bound that a test
-/// measures, and a test that is wrong fails twice.
+/// measures, and a test that is wrong fails each time.
 fn pass(column: &mut Column, facts: &Path, arguments: &[&str]) -> Result<()> {
     let mut failed = Vec::new();
     let first = run_tests(facts, arguments, |line| {
@@ -49,25 +52,26 @@ fn pass(column: &mut Column, facts: &Path, arguments: &[&str]) -> Result<()> {
         failed.extend(failed_test(line).map(str::to_owned));
     });
     let Err(first) = first else { return Ok(()) };
-    let mut twice = Vec::new();
+    let mut each_time = Vec::new();
     for name in &failed {
-        let second = run_tests(facts, &["--exact", name], |_| {});
+        let mut said = Said::default();
+        let second = run_tests(facts, &["--exact", name], |line| said.read(line));
         let verdict = match second {
-            Ok(()) => "failed, passed alone",
-            Err(_) => "failed twice",
+            Ok(()) => "failed, passed alone".to_owned(),
+            Err(_) => format!("{EACH_TIME}: {}", said.message),
         };
         column.facts.push(Fact {
             topic: "again".to_owned(),
             key: name.clone(),
-            value: verdict.to_owned(),
+            value: verdict,
         });
-        twice.extend(second.is_err().then_some(name.as_str()));
+        each_time.extend(second.is_err().then_some(name.as_str()));
     }
-    match (failed.is_empty(), twice.is_empty()) {
+    match (failed.is_empty(), each_time.is_empty()) {
         // It did not even get to its end.
         (true, _) => Err(first),
         (false, true) => Ok(()),
-        (false, false) => Err(first.context(format!("failed twice: {}", twice.join(", ")))),
+        (false, false) => Err(first.context(format!("{EACH_TIME}: {}", each_time.join(", ")))),
     }
 }
 
@@ -75,6 +79,26 @@ fn pass(column: &mut Column, facts: &Path, arguments: &[&str]) -> Result<()> {
 fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
+
+/// The first line of what a failed test says of itself: the one that follows
+/// `thread 'name' panicked at file:line:`.
+#[derive(Default)]
+struct Said {
+    follows: bool,
+    message: String,
+}
+
+impl Said {
+    fn read(&mut self, line: &str) {
+        if self.follows && self.message.is_empty() {
+            self.message = line.chars().take(LONGEST).collect();
+        }
+        self.follows = line.contains(" panicked at ");
+    }
+}
+
+/// Characters of a message: some print all they have seen.
+const LONGEST: usize = 300;
 
 fn run_tests(facts: &Path, arguments: &[&str], read: impl FnMut(&str)) -> Result<()> {
     let mut test = cargo::command("test");
@@ -107,6 +131,17 @@ fn begin_facts(file: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_test_says_is_the_line_after_its_place() {
+        let mut said = Said::default();
+        said.read("running 1 test");
+        said.read("thread 'a' (7) panicked at tests/live/a.rs:3:5:");
+        said.read("waited in vain: its end");
+        said.read("thread 'a' (7) panicked at tests/live/b.rs:3:5:");
+        said.read("the second");
+        assert_eq!(said.message, "waited in vain: its end");
+    }
 
     #[test]
     fn what_failed_is_known_by_its_line() {

@@ -8,7 +8,7 @@ use crate::{
     cargo,
     exec::{exec, say},
     kernels::{self, KERNELS, Kernel},
-    live,
+    live::{self, EACH_TIME},
     machine::workspace,
     matrix::{self, Column, End, Matrix},
     route::Route,
@@ -126,11 +126,20 @@ fn outcome(
     }
     let column = run()?;
     let outcome = match &column.end {
-        End::Failed(reason) => Err(Error::msg(reason.clone())),
+        End::Failed(reason) => Err(Error::msg(with_tests(reason, &column))),
         End::Passed | End::NotRun(_) => Ok(Outcome::Passed),
     };
     matrix.push(column);
     outcome
+}
+
+/// A verdict and what each test said that failed each time: the summary is the last
+/// word, and what comes before it is long.
+fn with_tests(reason: &str, column: &Column) -> String {
+    let facts = column.facts.iter();
+    let failed = facts.filter(|fact| fact.topic == "again" && fact.value.starts_with(EACH_TIME));
+    let lines = failed.map(|fact| format!("\n{} {}", fact.key, fact.value));
+    [reason.to_owned()].into_iter().chain(lines).collect()
 }
 
 fn passed(result: Result<()>) -> Result<Outcome> {
