@@ -28,9 +28,10 @@ const IDLE: Duration = Duration::from_millis(90);
 /// the timer.
 const SLEEPS: u32 = 2;
 
-/// After so many, which is more than a second, nothing is left that waits (a line waits for a RST for a second at most). A program
-/// that had not seen in time that the reader sleeps has sent its record long ago,
-/// and a look has found it: so no event waits for the rare one.
+/// After so many, which is more than a second, nothing is left that waits (a line
+/// waits for a RST for a second at most). A program that had not seen in time that
+/// the reader sleeps has sent its record long ago, and a look has found it: so no
+/// event waits for the rare one.
 const QUIET: u32 = 16;
 
 /// From then on. A look costs an idle host 85 us (measured beside other work,
