@@ -61,9 +61,9 @@ pub(crate) fn in_vm() -> bool {
 }
 
 /// How long to wait for something that should take a moment, or the minute
-/// of `TIME_WAIT`.
+/// of `TIME_WAIT`. Less than a machine may be silent (`xtask/src/vm/qemu.rs`).
 pub(crate) fn patience() -> Duration {
-    Duration::from_secs(if in_vm() { 300 } else { 90 })
+    Duration::from_secs(if in_vm() { 150 } else { 90 })
 }
 
 /// Polls until `condition` gives a value; panics with `what` at the deadline.

@@ -8,6 +8,7 @@ use std::{fmt, sync::OnceLock};
 use serde::Deserialize;
 
 use crate::{
+    clock::in_vm,
     facts::tell,
     net::Side,
     tool::{run, tcpstate},
@@ -164,16 +165,17 @@ impl Families {
     pub(crate) fn stop(self) -> Runs {
         let mut runs = Runs {
             whole: Vec::new(),
-            kept_away: None,
+            kept_away: Vec::new(),
         };
         for (family, trace) in self.running {
             let run = trace.stop();
             let lost = run.end.lost();
-            if family == Family::Kprobe && lost > 0 && run.end.lost_by("recursion") == lost {
+            let may = family == Family::Kprobe || in_vm();
+            if may && lost > 0 && run.end.lost_by("recursion") == lost {
                 let test = std::thread::current();
                 let test = test.name().unwrap_or_default();
-                tell("kept away", &format!("{test}, kprobe"), lost);
-                runs.kept_away = Some(run);
+                tell("kept away", &format!("{test}, {family}"), lost);
+                runs.kept_away.push((family, run));
                 continue;
             }
             assert_eq!(lost, 0, "--hooks {family}: {:?}", run.end);
@@ -191,17 +193,19 @@ impl Families {
 pub(crate) struct Runs {
     /// By those that have lost nothing.
     pub whole: Vec<(Family, Finished)>,
-    /// By kprobes, where they have kept each other from running while an
-    /// interrupt has stopped one, and no copy can help (README): what they missed
-    /// by that, and by nothing else, is counted.
-    pub kept_away: Option<Finished>,
+    /// Those of which the kernel has kept some events away, because an interrupt,
+    /// or where it can preempt a task inside a program another task, has stopped
+    /// one (README): what they missed by that, and by nothing else, is counted.
+    /// Kprobes anywhere, because no copy can help them; the others in the emulated
+    /// machine, whose CPUs stand still for milliseconds, inside programs too.
+    pub kept_away: Vec<(Family, Finished)>,
 }
 
 impl Runs {
     /// Every run, with its family.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Family, &Finished)> {
         let whole = self.whole.iter().map(|(family, run)| (*family, run));
-        let kept_away = self.kept_away.iter().map(|run| (Family::Kprobe, run));
+        let kept_away = self.kept_away.iter().map(|(family, run)| (*family, run));
         whole.chain(kept_away)
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Case {
 }
 
 /// Why kprobes may have missed a part, as they say themselves.
-const KEPT_AWAY: &str = "kprobes kept each other from running, and it was counted";
+const KEPT_AWAY: &str = "programs kept each other from running, and it was counted";
 
 /// Why a family cannot say when the FIN came.
 const CHANGE: &str = "when FIN_WAIT2 of a minisocket becomes TIME_WAIT is known by its end";

@@ -65,24 +65,39 @@ pub(super) fn of_function(_ctx: &ProbeContext) -> u8 {
 }
 
 /// Not inlined: a dozen times it would be most of the program.
+///
+/// Without a branch: the verifier walked every way from here to the end of the
+/// program for every frame of the stack, 25,000 instructions and up to 21 ms of
+/// a start (Linux 6.18).
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an index below `caller::COUNT`, which is 11"
 )]
 fn of_address(address: u64) -> u8 {
+    // A return address is that of the instruction after the call, which may be
+    // the first one behind the function.
+    let call = address.wrapping_sub(1);
+    let (mut by, mut others) = (u64::from(caller::UNKNOWN), u64::MAX);
     for (index, [first, second]) in CALLERS.functions.iter().enumerate() {
-        if contains(first, address) || contains(second, address) {
-            return index as u8;
-        }
+        let found = (within(first, call) | within(second, call)) & others;
+        by |= index as u64 & found;
+        others &= !found;
     }
-    caller::UNKNOWN
+    by as u8
 }
 
-/// A return address is that of the instruction after the call, which may be
-/// the first one behind the function.
+/// All ones for a call in this range, else 0. What is in the kernel's half of
+/// the addresses is less than 2⁶³ apart, so the sign tells which is greater; the
+/// call of no address is the greatest of all, and in no range.
 #[inline(always)]
-fn contains(range: &'static AddressRange, address: u64) -> bool {
-    let call = address.wrapping_sub(1);
-    (setting(&range.start)..setting(&range.end)).contains(&call)
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the sign is meant"
+)]
+fn within(range: &'static AddressRange, call: u64) -> u64 {
+    let before = call.wrapping_sub(setting(&range.start));
+    let inside = call.wrapping_sub(setting(&range.end)) & !before;
+    (inside as i64 >> 63) as u64
 }

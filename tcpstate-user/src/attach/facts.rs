@@ -1,13 +1,14 @@
 //! What is read of the kernel before anything is loaded into it: its types and
 //! its symbols.
 //!
-//! Three threads read, for a moment: measured, the list of symbols takes 15 ms,
-//! and the loader, which reads all types for itself whoever it is for, 15 ms.
+//! Three threads read, for a moment: measured, the list of symbols takes 25 ms of
+//! CPU, and the loader, which reads all types for itself whoever it is for, 15 ms.
+//! The third one, which began them, goes on with what it finds in the types.
 
 use std::{
     fs, io,
     panic::resume_unwind,
-    thread::{self, Scope},
+    thread::{self, JoinHandle},
 };
 
 use aya::{Btf as AyaBtf, EbpfLoader, Endianness};
@@ -18,39 +19,54 @@ use super::{
     kallsyms::Symbols,
 };
 
-/// What was read.
+/// What others read.
 pub(super) struct Facts {
-    pub(super) symbols: Symbols,
-    /// The kernel's types as bytes.
-    pub(super) types: Vec<u8>,
-    pub(super) loader: EbpfLoader<'static>,
+    pub(super) symbols: Beside<Symbols>,
+    pub(super) loader: Beside<EbpfLoader<'static>>,
 }
 
 impl Facts {
-    /// Reads everything; fails when there are no types.
-    pub(super) fn read() -> io::Result<Self> {
-        thread::scope(|scope| {
-            let symbols = beside(scope, Symbols::read);
-            let loader = beside(scope, EbpfLoader::new);
-            let types = fs::read(btf::VMLINUX);
-            Ok(Self {
-                symbols: symbols(),
-                loader: loader(),
-                types: types?,
-            })
-        })
+    /// Begins to read.
+    pub(super) fn begin() -> Self {
+        Self {
+            symbols: Beside::begin(Symbols::read),
+            loader: Beside::begin(loader),
+        }
     }
 }
 
-/// Begins it in a thread, or does it when the value is wanted if there can be none.
-fn beside<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
+/// The loader without the types that it has read. It would need them to relocate
+/// the object's accesses to fields, of which there are none (the programs get the
+/// offsets); and 127,000 of them take long to forget, here beside others.
+fn loader() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    loader
+}
+
+/// The kernel's types as bytes; fails when there are none.
+pub(super) fn types() -> io::Result<Vec<u8>> {
+    fs::read(btf::VMLINUX)
+}
+
+/// Read in a thread, or when the value is wanted if there can be none.
+pub(super) struct Beside<T> {
+    thread: io::Result<JoinHandle<T>>,
     read: fn() -> T,
-) -> impl FnOnce() -> T {
-    let thread = thread::Builder::new().spawn_scoped(scope, read);
-    move || match thread {
-        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        Err(_refused) => read(),
+}
+
+impl<T: Send + 'static> Beside<T> {
+    fn begin(read: fn() -> T) -> Self {
+        let thread = thread::Builder::new().spawn(read);
+        Self { thread, read }
+    }
+
+    /// The value, as soon as it is there.
+    pub(super) fn wait(self) -> T {
+        match self.thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_refused) => (self.read)(),
+        }
     }
 }
 

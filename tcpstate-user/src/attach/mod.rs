@@ -102,27 +102,29 @@ impl Session {
             return Err(AttachError::NoPrivilege);
         }
         privilege::raise_locked_memory_limit();
-        let facts = Facts::read().map_err(no_btf)?;
-        let own = Btf::parse(&facts.types).map_err(unfit)?;
+        let facts = Facts::begin();
+        let bytes = facts::types().map_err(no_btf)?;
+        let own = Btf::parse(&bytes).map_err(unfit)?;
         let aya = facts::functions(&own).map_err(unfit)?;
         let types = KernelTypes {
             aya: &aya,
             own: &own,
         };
-        let symbols = facts.symbols;
         let offsets = offsets::offsets(&own).map_err(unfit)?;
         let stacks = capture::possible(&own, &offsets);
         let stacks_of_others = capture::of_others_possible(&own, &offsets);
+        let capture = request.capture.map(|asked| asked.settings(&own));
+        let symbols = facts.symbols.wait();
         let plan = Plan {
             callers: &symbols.callers,
             offsets: &offsets,
             filter: &request.filter,
             ring_bytes: request.ring_bytes,
-            capture: request.capture.map(|asked| asked.settings(&own)),
+            capture,
             last_looks: request.last_looks,
             verbose: request.verbose,
         };
-        let mut ebpf = loader::load(facts.loader, &plan)?;
+        let mut ebpf = loader::load(facts.loader.wait(), &plan)?;
         let mut counters = CounterMap::new(&ebpf).map_err(unfit)?;
         let mut choice = Choice::new(&mut ebpf, &types, &symbols, request, tried);
         // The transitions late: a socket whose end is missed because its hook
