@@ -38,36 +38,29 @@ pub(crate) fn emit<T: 'static>(kind: u8, netns: u32, record: impl FnOnce(Header)
 
 /// Where a record can be written.
 #[must_use]
-pub(crate) struct Room<T: 'static> {
-    entry: RingBufEntry<T>,
-    reader_sleeps: u64,
-}
+pub(crate) struct Room<T: 'static>(RingBufEntry<T>);
 
 /// Room for one record, or its loss is counted. What the header says of losses
 /// must be read after this.
 #[inline(always)]
 pub(crate) fn room<T: 'static>(kind: u8) -> Option<Room<T>> {
-    let reader_sleeps = count_seen();
-    let Some(entry) = EVENTS.reserve::<T>(0) else {
+    let room = EVENTS.reserve::<T>(0);
+    if room.is_none() {
+        count_seen();
         lose(kind);
-        return None;
-    };
-    Some(Room {
-        entry,
-        reader_sleeps,
-    })
+    }
+    room.map(Room)
 }
 
 impl<T> Room<T> {
     /// Puts the record there and hands it over.
     #[inline(always)]
     pub(crate) fn send(self, record: T) {
-        let Self {
-            mut entry,
-            reader_sleeps,
-        } = self;
+        let Self(mut entry) = self;
         entry.write(record);
-        let flags = if reader_sleeps != 0 {
+        // Counted here, because what is kept from the reservation until now takes
+        // stack, of which Linux 5.10 has none left.
+        let flags = if count_seen() {
             WAKE_SLEEPER
         } else {
             wake_up(entry.as_ptr() as u64, size_of::<T>() as u64)
@@ -106,7 +99,7 @@ pub(crate) fn emit_copy<const MOST: u64>(kind: u8, record: &[u8], wakes: bool) {
     let size = record.len() as u64 + RING_HEADER;
     let flags = if wakes {
         u64::from(BPF_RB_FORCE_WAKEUP)
-    } else if reader_sleeps != 0 {
+    } else if reader_sleeps {
         WAKE_SLEEPER
     } else {
         let end = EVENTS.query(u64::from(BPF_RB_PROD_POS)) + size;
@@ -188,15 +181,15 @@ pub(crate) fn count(offset: usize) {
 /// Counts a record that wants to be sent, and finds beside the count whether
 /// the reader sleeps.
 #[inline(always)]
-fn count_seen() -> u64 {
+fn count_seen() -> bool {
     let Some(counters) = counters() else {
-        return 0;
+        return false;
     };
     // SAFETY: a map value is valid as long as the program runs; user space changes
     // what is read here, in one store.
     unsafe {
         add_one(&raw mut (*counters).seen);
-        (&raw const (*counters).reader_sleeps).read_volatile()
+        (&raw const (*counters).reader_sleeps).read_volatile() != 0
     }
 }
 
