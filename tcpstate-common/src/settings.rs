@@ -247,7 +247,7 @@ pub struct Bucket {
 }
 
 /// One CPU's counters, in a memory-mappable array indexed by CPU number.
-/// Monotonic, never reset.
+/// Monotonic, never reset; and what the reader tells the programs there.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -272,4 +272,10 @@ pub struct Counters {
     pub firsts: u64,
     /// Of these, events of which the second one has come too.
     pub seconds: u64,
+    /// Written by the reader: not 0 while it sleeps, and wants to be woken by the
+    /// first record. In a cache line of its own, beside a CPU's counters, so that
+    /// a program finds it where it counts.
+    pub reader_sleeps: u64,
+    /// Up to the next CPU's cache line.
+    pub unused: [u64; 7],
 }

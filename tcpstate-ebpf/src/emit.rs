@@ -20,6 +20,11 @@ use crate::maps::{COUNTERS, EVENTS, LOST, OPTIONS, setting};
 /// What the ring puts before each record.
 const RING_HEADER: u64 = 8;
 
+/// The kernel wakes the reader if it has taken all before this record: of those
+/// that come until it runs, only the first pays for it.
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c#L490-L500>
+const WAKE_SLEEPER: u64 = 0;
+
 /// Sends the record that `record` makes around the given header. It is called
 /// only once there is room, and the header's loss count is read after that, so
 /// that no record can hide the loss of one before it.
@@ -39,9 +44,9 @@ pub(crate) struct Room<T: 'static>(RingBufEntry<T>);
 /// must be read after this.
 #[inline(always)]
 pub(crate) fn room<T: 'static>(kind: u8) -> Option<Room<T>> {
-    count(offset_of!(Counters, seen));
     let room = EVENTS.reserve::<T>(0);
     if room.is_none() {
+        count_seen();
         lose(kind);
     }
     room.map(Room)
@@ -53,7 +58,13 @@ impl<T> Room<T> {
     pub(crate) fn send(self, record: T) {
         let Self(mut entry) = self;
         entry.write(record);
-        let flags = wake_up(entry.as_ptr() as u64, size_of::<T>() as u64);
+        // Counted here, because what is kept from the reservation until now takes
+        // stack, of which Linux 5.10 has none left.
+        let flags = if count_seen() {
+            WAKE_SLEEPER
+        } else {
+            wake_up(entry.as_ptr() as u64, size_of::<T>() as u64)
+        };
         entry.submit(flags);
     }
 }
@@ -84,10 +95,12 @@ pub(crate) fn header<T>(kind: u8, netns: u32) -> Header {
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the length was a `usize`")]
 pub(crate) fn emit_copy<const MOST: u64>(kind: u8, record: &[u8], wakes: bool) {
-    count(offset_of!(Counters, seen));
+    let reader_sleeps = count_seen();
     let size = record.len() as u64 + RING_HEADER;
     let flags = if wakes {
         u64::from(BPF_RB_FORCE_WAKEUP)
+    } else if reader_sleeps {
+        WAKE_SLEEPER
     } else {
         let end = EVENTS.query(u64::from(BPF_RB_PROD_POS)) + size;
         wake_up_at(end, size, setting(&OPTIONS.capture.wake_bytes))
@@ -158,13 +171,33 @@ fn lose(kind: u8) {
 /// Adds one to the counter at this offset in [`Counters`] of this CPU.
 #[inline(always)]
 pub(crate) fn count(offset: usize) {
-    // SAFETY: the helper has no precondition.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    if let Some(counters) = COUNTERS.get_ptr_mut(cpu) {
+    if let Some(counters) = counters() {
         // SAFETY: a map value is valid as long as the program runs, and the
         // offset is that of one of its fields.
         unsafe { add_one(counters.byte_add(offset).cast()) };
     }
+}
+
+/// Counts a record that wants to be sent, and finds beside the count whether
+/// the reader sleeps.
+#[inline(always)]
+fn count_seen() -> bool {
+    let Some(counters) = counters() else {
+        return false;
+    };
+    // SAFETY: a map value is valid as long as the program runs; user space changes
+    // what is read here, in one store.
+    unsafe {
+        add_one(&raw mut (*counters).seen);
+        (&raw const (*counters).reader_sleeps).read_volatile() != 0
+    }
+}
+
+/// Those of this CPU.
+#[inline(always)]
+fn counters() -> Option<*mut Counters> {
+    // SAFETY: the helper has no precondition.
+    COUNTERS.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
 }
 
 /// Atomic, because an interrupt may run another of the programs on this CPU in
@@ -194,8 +227,8 @@ unsafe fn add_one(counter: *mut u64) {
 /// [`OPTIONS`]`.wake_bytes`, by the record that crosses (or reaches) a multiple of
 /// it. From where the multiples are counted does not matter, as long as it is one
 /// place for all records: so a record is asked where it lies, and not the ring,
-/// which takes another call. The reader's timed poll is the backstop for a quiet
-/// ring.
+/// which takes another call. A reader that sleeps is woken by the first record
+/// ([`WAKE_SLEEPER`]); for one that does not, its timed look is the backstop.
 #[inline(always)]
 fn wake_up(address: u64, size: u64) -> u64 {
     // The verifier lets no bits be taken from a pointer, but two be subtracted.

@@ -61,6 +61,7 @@ mod filters;
 mod flood;
 mod health;
 mod hostile;
+mod idle;
 mod kernel;
 mod leaks;
 mod loss;

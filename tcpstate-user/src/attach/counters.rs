@@ -2,14 +2,14 @@
 
 mod mapped;
 
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, rc::Rc};
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, maps::Map};
 
 use self::mapped::Mapped;
 use super::{
-    bpf,
+    Session, bpf,
     candidates::{COPY, TRANSITION, TRANSITION_AGAIN},
     loader::{COUNTERS, possible_cpus},
 };
@@ -40,7 +40,7 @@ pub struct Totals {
 
 /// The counters' map, and whom to ask for what is not in it.
 pub(super) struct CounterMap {
-    cells: Mapped,
+    cells: Rc<Mapped>,
     programs: Vec<(String, Kind)>,
 }
 
@@ -54,6 +54,17 @@ enum Kind {
     Other,
 }
 
+impl Session {
+    /// Tells the programs whether the reader of the ring sleeps: while it does, a
+    /// record that finds the ring read to its end wakes it. It can be told as long
+    /// as the teller lives.
+    #[must_use]
+    pub fn sleep_teller(&self) -> Box<dyn Fn(bool)> {
+        let cells = Rc::clone(&self.counters.cells);
+        Box::new(move |sleeps| cells.tell(sleeps))
+    }
+}
+
 impl CounterMap {
     pub(super) fn new(ebpf: &Ebpf) -> Result<Self> {
         let Some(Map::Array(map)) = ebpf.map(COUNTERS) else {
@@ -61,7 +72,7 @@ impl CounterMap {
         };
         let cells = Mapped::new(map.fd().as_fd(), possible_cpus());
         Ok(Self {
-            cells: cells.context("cannot map the counters into memory")?,
+            cells: Rc::new(cells.context("cannot map the counters into memory")?),
             programs: Vec::new(),
         })
     }

@@ -83,7 +83,8 @@ impl Live {
         let looks = session.report().chosen(Signal::SocketLookup).is_some();
         let known = session.counters()?;
         Ok(Self {
-            ring: LiveRing::new(ring).context("cannot watch the ring buffer")?,
+            ring: LiveRing::new(ring, session.sleep_teller())
+                .context("cannot watch the ring buffer")?,
             known,
             misses: Misses::new(known.recursion),
             logger: session.take_logger(),

@@ -1,10 +1,11 @@
 //! The counters' array as the kernel keeps it, seen through a mapping: reading it
 //! takes no system call.
 //!
-//! It does not know what the counters count.
+//! It does not know what the counters count, nor when a reader sleeps.
 
 use std::{
     io,
+    mem::offset_of,
     os::fd::BorrowedFd,
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
@@ -32,7 +33,7 @@ impl Mapped {
             mmap(
                 ptr::null_mut(),
                 length,
-                ProtFlags::READ,
+                ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 map,
                 0,
@@ -52,10 +53,18 @@ impl Mapped {
         zerocopy::transmute!(sum)
     }
 
+    /// Tells the programs, on each CPU, whether the reader sleeps.
+    pub(super) fn tell(&self, sleeps: bool) {
+        const SLEEPS: usize = offset_of!(Counters, reader_sleeps) / 8;
+        for word in self.words().iter().skip(SLEEPS).step_by(WORDS) {
+            word.store(sleeps.into(), Ordering::Relaxed);
+        }
+    }
+
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: so many bytes are mapped as long as this lives, a page begins at
-        // a multiple of eight, all bits are a value, and the kernel changes whole
-        // words by atomic instructions.
+        // a multiple of eight, all bits are a value, and whoever changes words
+        // changes whole ones, by atomic instructions.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.cpus * WORDS) }
     }
 }
