@@ -21,8 +21,8 @@ use crate::maps::{COUNTERS, EVENTS, LOST, OPTIONS, setting};
 const RING_HEADER: u64 = 8;
 
 /// The kernel wakes the reader if it has taken all before this record: of those
-/// that come until it runs, only the first pays for it.
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c#L490-L500>
+/// that come until it runs, only the first pays for it (`bpf_ringbuf_commit` of
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c>).
 const WAKE_SLEEPER: u64 = 0;
 
 /// Sends the record that `record` makes around the given header. It is called
