@@ -13,7 +13,11 @@ use crate::maps::{CALLERS, setting};
 /// hooked function, one or two more. At `timer_cancel`: the program, two
 /// functions of the tracepoint, up to four of the timer, who stops it, and on
 /// whose behalf.
-#[inline(always)]
+///
+/// Not inlined: its caller would keep these addresses while it makes a record, and
+/// all its functions together have 512 bytes on Linux 5.10 and 6.1. Whether that was
+/// enough depended on what the compiler inlined.
+#[inline(never)]
 pub(crate) fn in_stack(ctx: *mut c_void) -> u8 {
     const DEPTH: u32 = 12;
     let mut stack = [0_u64; DEPTH as usize];

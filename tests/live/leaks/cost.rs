@@ -20,8 +20,9 @@ use crate::{
     zoo::Leaking,
 };
 
-/// Connections in a second, if the machine can.
-const RATE: u32 = 50_000;
+/// Connections in a second. The tool is not optimized here: with 47,000 three reports
+/// once took it longer than the ring lasts. The benchmark knows what the limit is.
+const RATE: u32 = 20_000;
 /// The exit status of a tool that has lost something.
 const LOST: i32 = 4;
 /// For so long.
